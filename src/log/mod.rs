@@ -1,0 +1,117 @@
+//! The log: opaque records in one durable order (architecture §5).
+//!
+//! Invariant: a record is readable only once it is durable, and then for ever, at the same position.
+//! Invariant: every record carries the chain value SHA-256(previous chain ‖ stamp ‖ bytes), the same in
+//! every implementation.
+//! Elsewhere: what the bytes mean (`event`).
+
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::base::{Position, Stamp};
+
+/// One durable record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub position: Position,
+    /// When it was appended, as the log says.
+    pub stamp: Stamp,
+    /// SHA-256(previous chain ‖ stamp as 8 bytes little endian ‖ bytes); before position 0 the chain is 32 zero bytes.
+    pub chain: [u8; 32],
+    /// What was appended.
+    pub bytes: Bytes,
+}
+
+/// Why a record was not, or may not have been, appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Too large for a record; nothing was appended.
+    #[error("the record has {length_bytes} bytes, over the limit of {limit_bytes}")]
+    TooLarge {
+        /// Its length.
+        length_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The log stopped taking records after a failure and will until it is opened again. If this very
+    /// append met the failure, the record may still turn out to be there.
+    #[error("the log has stopped: {0}")]
+    Stopped(String),
+    /// The queue is full; nothing was appended.
+    #[error("too many appends are waiting")]
+    Busy,
+}
+
+/// Why a record cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such record yet.
+    #[error("position {position} is beyond the end of the log, {tail}")]
+    BeyondEnd {
+        /// Asked for.
+        position: Position,
+        /// The first position not yet durable.
+        tail: Position,
+    },
+    /// What lies there is not what was written.
+    #[error("the log is damaged: {file} at offset {offset}, position {position}: {what}")]
+    Damaged {
+        /// File name.
+        file: String,
+        /// Offset in it, bytes.
+        offset: u64,
+        /// The record concerned, or the first that may be.
+        position: Position,
+        /// What was found.
+        what: String,
+    },
+    /// The file system failed.
+    #[error("the log cannot be read: {0}")]
+    Io(String),
+}
+
+/// Resolves to the record's position once it is durable.
+pub type Appending = Pin<Box<dyn Future<Output = Result<Position, AppendError>> + Send>>;
+
+/// An immutable, totally ordered, durable sequence of records.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Gives `record` its place in the order (calls of one caller keep theirs, whether or not it waits
+    /// between them); what is answered resolves when the record is durable. Waits while the queue is full,
+    /// within a bound.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended.
+    async fn append(&self, record: Bytes) -> Result<Appending, AppendError>;
+
+    /// The record at `position`.
+    ///
+    /// # Errors
+    /// [`ReadError`], never other bytes than were appended.
+    async fn get(&self, position: Position) -> Result<Record, ReadError>;
+
+    /// Durable records from `from` (inclusive), in order; at the tail the stream waits for more. A
+    /// `from` beyond the tail is the error [`ReadError::BeyondEnd`] at once.
+    fn read(&self, from: Position) -> BoxStream<'static, Result<Record, ReadError>>;
+
+    /// Up to `limit_bytes` (at least one record) of the durable records in `from..to`, in order, at once:
+    /// the bulk read of rebuilds. Blocking.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    fn read_batch(&self, from: Position, to: Position, limit_bytes: usize) -> Result<Vec<Record>, ReadError>;
+
+    /// The first position that is not yet durable here.
+    fn tail(&self) -> Position;
+
+    /// Why the log takes no more records, if it stopped.
+    fn stopped(&self) -> Option<String>;
+
+    /// Finishes what is queued, then takes no more.
+    async fn close(&self);
+}

@@ -1,0 +1,394 @@
+//! The one place that names sled: a table of small rows, batches with a cursor, damage noticed.
+//!
+//! A [`Table`] is one folder with one sorted map. A [`Batch`] sees the table with its own changes over it,
+//! and is written with its cursor in one atomic step. A [`Reader`] sees no batch half.
+//! Invariant: cursor and rows change together; a table is always the fold of the log up to its cursor.
+//! Invariant: nothing here is the only copy of anything; a damaged table is thrown away and rebuilt.
+//! Elsewhere: what the rows mean (`archive::state`, `projections`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+use uuid::Uuid;
+
+use crate::base::Position;
+
+pub mod keys;
+
+const IDENTITY: &[u8] = b"\0identity";
+const CURSOR: &[u8] = b"\0cursor";
+
+/// A row: key and value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Why a table cannot be used. Whatever it is, the cure is to delete the folder and rebuild.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It cannot be opened or read.
+    #[error("the table {table} is damaged: {what}")]
+    Damaged {
+        /// Its folder.
+        table: String,
+        /// What was found.
+        what: String,
+    },
+    /// It was made by another version of this view, or from another log.
+    #[error("the table {table} belongs to {found}, not to {wanted}")]
+    Foreign {
+        /// Its folder.
+        table: String,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+}
+
+enum Rows {
+    Sled(sled::Db),
+    Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>),
+}
+
+/// One sorted map with a cursor.
+pub struct Table {
+    rows: Rows,
+    folder: PathBuf,
+    /// Held for writing while a batch is applied, so that a reader sees all of a batch or nothing.
+    gate: RwLock<()>,
+}
+
+impl Table {
+    /// Opens or creates the table in `folder`, made by the view `format` from the log `log`.
+    /// `cache_bytes` bounds sled's page cache.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Foreign`].
+    pub fn open(folder: &Path, format: &str, log: Uuid, cache_bytes: u64) -> Result<Self, Error> {
+        let db = guarded(folder, || {
+            sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(Some(500)).open()
+        })?;
+        let table = Self { rows: Rows::Sled(db), folder: folder.to_owned(), gate: RwLock::new(()) };
+        let wanted = format!("{format} of log {log}");
+        match table.raw_get(IDENTITY)? {
+            Some(found) if found == wanted.as_bytes() => {}
+            Some(found) => {
+                return Err(Error::Foreign {
+                    table: folder.display().to_string(),
+                    found: String::from_utf8_lossy(&found).into_owned(),
+                    wanted,
+                });
+            }
+            None => table.write(BTreeMap::from([(IDENTITY.to_vec(), Some(wanted.into_bytes()))]))?,
+        }
+        Ok(table)
+    }
+
+    /// A table that lives in memory only: scratch folds and tests.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self {
+            rows: Rows::Memory(RwLock::default()),
+            folder: PathBuf::from("(memory)"),
+            gate: RwLock::new(()),
+        }
+    }
+
+    /// The first position whose commit is not in the table yet.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn cursor(&self) -> Result<Position, Error> {
+        match self.raw_get(CURSOR)? {
+            None => Ok(Position(0)),
+            Some(bytes) => {
+                let bytes = bytes.try_into().map_err(|_| self.damaged("the cursor is not 8 bytes"))?;
+                Ok(Position(u64::from_be_bytes(bytes)))
+            }
+        }
+    }
+
+    /// A view of the table that no batch changes while it is held. Keep it short: writers wait.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { table: self, _gate: self.gate.read() }
+    }
+
+    /// A batch of changes over the table as it is. One writer at a time is the caller's duty.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { table: self, pending: BTreeMap::new() }
+    }
+
+    /// Writes what a batch changed, and the cursor, in one step.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn apply(&self, mut changes: Changes, cursor: Position) -> Result<(), Error> {
+        changes.0.insert(CURSOR.to_vec(), Some(cursor.0.to_be_bytes().to_vec()));
+        self.write(changes.0)
+    }
+
+    /// Makes everything applied so far durable; only useful before a clean stop.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn flush(&self) -> Result<(), Error> {
+        match &self.rows {
+            Rows::Sled(db) => guarded(&self.folder, || db.flush()).map(drop),
+            Rows::Memory(_) => Ok(()),
+        }
+    }
+
+    fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
+        let _gate = self.gate.write();
+        match &self.rows {
+            Rows::Sled(db) => {
+                let mut batch = sled::Batch::default();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => batch.insert(key, value),
+                        None => batch.remove(key),
+                    }
+                }
+                guarded(&self.folder, || db.apply_batch(batch))
+            }
+            Rows::Memory(rows) => {
+                let mut rows = rows.write();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => rows.insert(key, value),
+                        None => rows.remove(&key),
+                    };
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match &self.rows {
+            Rows::Sled(db) => Ok(guarded(&self.folder, || db.get(key))?.map(|value| value.to_vec())),
+            Rows::Memory(rows) => Ok(rows.read().get(key).cloned()),
+        }
+    }
+
+    /// The first row at or after `from` (or after it, if excluded), or the last before it.
+    fn step(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, backwards: bool) -> RowIter<'_> {
+        let range = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
+        if is_empty(&range) {
+            return Box::new(std::iter::empty());
+        }
+        match &self.rows {
+            Rows::Sled(db) => {
+                let mut rows = db.range(range);
+                Box::new(std::iter::from_fn(move || {
+                    let next = guarded(&self.folder, || {
+                        Ok(if backwards { rows.next_back() } else { rows.next() }.transpose()?)
+                    });
+                    match next {
+                        Ok(row) => row.map(|(key, value)| Ok((key.to_vec(), value.to_vec()))),
+                        Err(error) => Some(Err(error)),
+                    }
+                }))
+            }
+            Rows::Memory(rows) => {
+                let mut range = range;
+                Box::new(std::iter::from_fn(move || {
+                    if is_empty(&range) {
+                        return None;
+                    }
+                    let rows = rows.read();
+                    let mut found = rows.range(range.clone());
+                    let (key, value) = if backwards { found.next_back() } else { found.next() }?;
+                    if backwards {
+                        range.1 = Bound::Excluded(key.clone());
+                    } else {
+                        range.0 = Bound::Excluded(key.clone());
+                    }
+                    Some(Ok((key.clone(), value.clone())))
+                }))
+            }
+        }
+    }
+
+    /// An [`Error::Damaged`] about this table.
+    #[must_use]
+    pub fn damaged(&self, what: &str) -> Error {
+        Error::Damaged { table: self.folder.display().to_string(), what: what.to_owned() }
+    }
+}
+
+type RowIter<'a> = Box<dyn Iterator<Item = Result<Row, Error>> + 'a>;
+
+fn is_empty(range: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
+    match (&range.0, &range.1) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
+    }
+}
+
+/// Runs one call of sled; its errors and its panics both mean that the table is not to be trusted.
+fn guarded<T>(folder: &Path, call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, Error> {
+    let damaged = |what: String| Error::Damaged { table: folder.display().to_string(), what };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            Err(damaged(text.unwrap_or_else(|| "sled panicked".to_owned())))
+        }
+    }
+}
+
+/// A moment of a table.
+pub struct Reader<'a> {
+    table: &'a Table,
+    _gate: RwLockReadGuard<'a, ()>,
+}
+
+/// What can be asked of a table, with or without a batch over it.
+pub trait Read {
+    /// The value under `key`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// The rows of a range, ascending.
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_>;
+
+    /// The rows whose key begins with `prefix`, ascending.
+    fn prefix(&self, prefix: &[u8]) -> RowIter<'_> {
+        self.prefix_from(prefix, Bound::Included(prefix))
+    }
+
+    /// The rows whose key begins with `prefix`, from `from` on, ascending.
+    fn prefix_from(&self, prefix: &[u8], from: Bound<&[u8]>) -> RowIter<'_> {
+        match keys::after_prefix(prefix) {
+            Some(end) => self.range(from, Bound::Excluded(&end)),
+            None => self.range(from, Bound::Unbounded),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The cursor at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn cursor(&self) -> Result<Position, Error> {
+        self.table.cursor()
+    }
+
+    /// The rows of a range, descending.
+    pub fn range_back(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
+        self.table.step(from, to, true)
+    }
+
+    /// The last row whose key begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn last(&self, prefix: &[u8]) -> Result<Option<Row>, Error> {
+        let end = keys::after_prefix(prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.range_back(Bound::Included(prefix), to).next().transpose()
+    }
+}
+
+impl Read for Reader<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.table.raw_get(key)
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
+        self.table.step(from, to, false)
+    }
+}
+
+/// Changes on their way into a table, and the table seen through them.
+pub struct Batch<'a> {
+    table: &'a Table,
+    pending: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+/// What a batch changed, ready for [`Table::apply`].
+#[derive(Debug, Default)]
+pub struct Changes(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+
+impl Batch<'_> {
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.pending.insert(key, Some(value));
+    }
+
+    /// Removes `key`.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.pending.insert(key, None);
+    }
+
+    /// Rows changed so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Ends the view and gives what was changed.
+    #[must_use]
+    pub fn into_changes(self) -> Changes {
+        Changes(self.pending)
+    }
+}
+
+impl Read for Batch<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.pending.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.table.raw_get(key),
+        }
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
+        let range = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
+        if is_empty(&range) {
+            return Box::new(std::iter::empty());
+        }
+        let mut stored = self.table.step(from, to, false).peekable();
+        let mut pending = self.pending.range(range).peekable();
+        Box::new(std::iter::from_fn(move || {
+            loop {
+                let ours = match (stored.peek(), pending.peek()) {
+                    (None, None) => return None,
+                    (Some(Err(_)), _) | (Some(_), None) => false,
+                    (None, Some(_)) => true,
+                    (Some(Ok((stored_key, _))), Some((key, _))) => {
+                        if stored_key == *key {
+                            stored.next();
+                            continue;
+                        }
+                        *key < stored_key
+                    }
+                };
+                if !ours {
+                    return stored.next();
+                }
+                if let Some((key, Some(value))) = pending.next() {
+                    return Some(Ok((key.clone(), value.clone())));
+                }
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
