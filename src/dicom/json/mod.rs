@@ -18,8 +18,9 @@ mod number;
 use std::borrow::Cow;
 use std::ops::Range;
 
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{StandardDataDictionary, tags};
 use serde::Serialize;
 
 use super::header::{MAX_DEPTH, Malformed, Piece, Reader};
@@ -68,6 +69,7 @@ impl Writer<'_> {
                         set = CharacterSet::declared(value);
                     }
                     let Some(vr) = vr.filter(|vr| is_shown(tag, *vr)) else { continue };
+                    let vr = narrowed(tag, vr, value.len());
                     members.next(&mut self.json);
                     begin_element(&mut self.json, tag, vr);
                     write_value(&mut self.json, vr, value, set);
@@ -192,6 +194,21 @@ impl Values {
 fn is_shown(tag: Tag, vr: VR) -> bool {
     use VR::{OB, OD, OF, OL, OV, OW, UN};
     tag.element() != 0 && tag.group() != 0x0002 && !matches!(vr, OB | OD | OF | OL | OV | OW | UN)
+}
+
+/// The VR of a text value that the scanner could not write under its own, because that has a 16-bit length field
+/// and Implicit VR does not: a long ContourData is DS, not UC.
+fn narrowed(tag: Tag, vr: VR, length: usize) -> VR {
+    if length <= usize::from(u16::MAX) || !matches!(vr, VR::UC | VR::UT) {
+        return vr;
+    }
+    let dictionary = StandardDataDictionary.by_tag(tag).and_then(|entry| entry.vr().exact());
+    dictionary.filter(|known| is_text(*known)).unwrap_or(vr)
+}
+
+fn is_text(vr: VR) -> bool {
+    use VR::{AE, AS, CS, DA, DS, DT, IS, LO, LT, PN, SH, ST, TM, UC, UI, UR, UT};
+    matches!(vr, AE | AS | CS | DA | DS | DT | IS | LO | LT | PN | SH | ST | TM | UC | UI | UR | UT)
 }
 
 fn begin_element(json: &mut Vec<u8>, tag: Tag, vr: VR) {
