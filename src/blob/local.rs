@@ -25,8 +25,8 @@ use object_store::path::Path as Key;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::Error;
 use super::staging::StagedFile;
+use super::{Error, key_of};
 
 /// Files and folders being made durable at once, over all requests.
 const PLACING: usize = 32;
@@ -90,6 +90,15 @@ impl Disk {
     /// The same folder as an object store, for everything but placing.
     pub(super) fn lake(&self) -> &LocalFileSystem {
         &self.lake
+    }
+
+    /// Where the file under `key` lies.
+    pub(super) fn path(&self, key: &str) -> Result<PathBuf, Error> {
+        self.path_of(&key_of(key)?)
+    }
+
+    fn path_of(&self, key: &Key) -> Result<PathBuf, Error> {
+        self.lake.path_to_filesystem(key).map_err(|error| Error::of_store(key.as_ref(), &error))
     }
 
     /// Whether the root folder is still there. It is never made anew while the archive runs: that would

@@ -250,7 +250,7 @@ impl Blobs {
         file: &Expected,
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        reading::read(&self.store, file, range).await
+        reading::read(&self.store, self.disk.as_deref(), file, range).await
     }
 
     /// The bytes of `range` of the dataset that lies deflated (PS3.5 §A.5) from `dataset_offset` to the end of

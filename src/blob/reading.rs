@@ -7,17 +7,19 @@
 //! Elsewhere: what the sums are (`staging`), deflated files (`inflating`).
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
+use super::local::Disk;
 use super::{CHUNK_BYTES, Error, Expected, key_of};
 
 /// A range up to this is read and checked whole before the first byte is handed out.
@@ -31,6 +33,7 @@ type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 /// [`super::Blobs::read`].
 pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
+    disk: Option<&Disk>,
     file: &Expected,
     range: Range<u64>,
 ) -> Result<Pieces, Error> {
@@ -43,15 +46,18 @@ pub(super) async fn read(
             format!("bytes {range:?} of its {length} are not covered by {} checksums", file.chunks.len());
         return Err(file.changed(what));
     }
-    let covered = if range.is_empty() {
-        range.start..range.start
-    } else {
-        range.start / CHUNK_BYTES * CHUNK_BYTES..range.end.next_multiple_of(CHUNK_BYTES).min(length)
-    };
-    let source = open(store, file, covered.clone()).await?;
     if range.is_empty() {
+        let found = store.head(&key_of(&file.key)?).await;
+        file.check_length(found.map_err(|error| Error::of_store(&file.key, &error))?.size)?;
         return Ok(stream::empty().boxed());
     }
+    let covered =
+        range.start / CHUNK_BYTES * CHUNK_BYTES..range.end.next_multiple_of(CHUNK_BYTES).min(length);
+    let source = match disk {
+        // Opened with the first window, in the same job.
+        Some(disk) => Source::Local { path: disk.path(&file.key)?, opened: None, at: covered.start },
+        None => open(store, file, covered.clone()).await?,
+    };
     let windows = Windows { file: file.clone(), wanted: range, next: covered.start, end: covered.end };
     if covered.end - covered.start <= WHOLE_BYTES {
         let (window, trim) = windows.window(WHOLE_BYTES);
@@ -79,15 +85,11 @@ pub(super) async fn verify(mut pieces: Pieces, file: &Expected) -> Result<(), Er
     Err(file.changed("it has another SHA-256".to_owned()))
 }
 
-/// Opens the file at the beginning of `covered`, after comparing its length.
+/// Asks the store for `covered`, after comparing the file's length.
 async fn open(store: &Arc<dyn ObjectStore>, file: &Expected, covered: Range<u64>) -> Result<Source, Error> {
     let key = key_of(&file.key)?;
     let failed = |error: object_store::Error| Error::of_store(&file.key, &error);
-    if covered.is_empty() {
-        file.check_length(store.head(&key).await.map_err(failed)?.size)?;
-        return Ok(Source::Remote { pieces: stream::empty().boxed(), left_over: Bytes::new() });
-    }
-    let range = Some(GetRange::Bounded(covered.clone()));
+    let range = Some(GetRange::Bounded(covered));
     let found = match store.get_opts(&key, GetOptions { range, ..GetOptions::default() }).await {
         Ok(found) => found,
         // A file that is too short for the range at all: its length says more than the store's error.
@@ -98,21 +100,23 @@ async fn open(store: &Arc<dyn ObjectStore>, file: &Expected, covered: Range<u64>
         }
     };
     file.check_length(found.meta.size)?;
-    Ok(match found.payload {
-        GetResultPayload::File(opened, _) => Source::Local { opened, at: covered.start },
-        GetResultPayload::Stream(pieces) => {
-            let key = file.key.clone();
-            let pieces =
-                pieces.map(move |piece| piece.map_err(|error| Error::of_store(&key, &error))).boxed();
-            Source::Remote { pieces, left_over: Bytes::new() }
-        }
-    })
+    let key = file.key.clone();
+    let pieces = found.into_stream().map(move |piece| piece.map_err(|error| Error::of_store(&key, &error)));
+    Ok(Source::Remote { pieces: pieces.boxed(), left_over: Bytes::new() })
 }
 
-/// An opened file; every read goes on where the last one ended.
+/// Where the bytes come from; every read goes on where the last one ended.
 enum Source {
-    Local { opened: File, at: u64 },
-    Remote { pieces: Pieces, left_over: Bytes },
+    /// Read beside `object_store`, which would open in one job and read in another.
+    Local {
+        path: PathBuf,
+        opened: Option<File>,
+        at: u64,
+    },
+    Remote {
+        pieces: Pieces,
+        left_over: Bytes,
+    },
 }
 
 impl Source {
@@ -120,13 +124,12 @@ impl Source {
     async fn read(self, file: Expected, window: Range<u64>) -> (Self, Result<Bytes, Error>) {
         let length = usize::try_from(window.end - window.start).expect("a window fits into memory");
         match self {
-            Self::Local { mut opened, at } => {
-                let end = window.end;
-                let key = file.key.clone();
+            Self::Local { path, mut opened, at } => {
+                let (key, end) = (file.key.clone(), window.end);
                 let job = tokio::task::spawn_blocking(move || {
-                    let bytes = read_local(&mut opened, at, length, &file);
+                    let bytes = read_local(&path, &mut opened, at, length, &file);
                     let bytes = bytes.and_then(|bytes| check(&file, window, bytes));
-                    (Self::Local { opened, at: end }, bytes)
+                    (Self::Local { path, opened, at: end }, bytes)
                 });
                 job.await.unwrap_or_else(|lost| {
                     let source = Self::Remote { pieces: stream::empty().boxed(), left_over: Bytes::new() };
@@ -142,12 +145,28 @@ impl Source {
     }
 }
 
-fn read_local(opened: &mut File, at: u64, length: usize, file: &Expected) -> Result<Bytes, Error> {
+/// `length` bytes from `at`; the file is opened, and its length compared, by the first call.
+fn read_local(
+    path: &Path,
+    opened: &mut Option<File>,
+    at: u64,
+    length: usize,
+    file: &Expected,
+) -> Result<Bytes, Error> {
+    let failed = |error: io::Error| Error::of_io(&file.key, &error);
+    if opened.is_none() {
+        let mut found = File::open(path).map_err(failed)?;
+        let metadata = found.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Error::Missing { key: file.key.clone() });
+        }
+        file.check_length(metadata.len())?;
+        found.seek(SeekFrom::Start(at)).map_err(failed)?;
+        *opened = Some(found);
+    }
+    let opened = opened.as_ref().expect("opened above");
     let mut bytes = Vec::with_capacity(length);
-    let read = opened
-        .seek(SeekFrom::Start(at))
-        .and_then(|_| opened.take(length as u64).read_to_end(&mut bytes))
-        .map_err(|error| Error::of_io(&file.key, &error))?;
+    let read = opened.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
     if read < length {
         return Err(file.changed(format!("it ends at byte {}", at + read as u64)));
     }
