@@ -176,9 +176,7 @@ impl Archive {
         let waited = tokio::time::timeout(within, head.wait_for(|next| *next > position)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(ReadError::Behind { wanted: position, reached: self.progress().next })
-            }
+            Ok(Err(_)) | Err(_) => Err(ReadError::Behind { wanted: position, reached: self.progress().next }),
         }
     }
 

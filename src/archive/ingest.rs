@@ -18,10 +18,10 @@ use super::submit::{Submitted, finished};
 use super::{Archive, Asking, SubmitError};
 use crate::base::Position;
 use crate::blob::{self, Staged, Staging};
+use crate::dicom::json;
 use crate::dicom::scan::{ScanError, Scanned, Scanner};
 use crate::dicom::uid::Uid;
 use crate::dicom::validate::{self, Finding, Identity, Invalid, Rules};
-use crate::dicom::json;
 use crate::event::codec::Sections;
 use crate::event::{
     Change, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Section, StoreMode, StoredFile,
@@ -129,9 +129,7 @@ impl Archive {
     pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
         let spool = Spool::new(self.0.parts.settings.spool_bytes);
         let (archive, parts) = (self.clone(), Vec::new());
-        Ingest {
-            archive, asking, mode, rules, study, parts, current: None, spool, held: None, held_kib: 0,
-        }
+        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, held: None, held_kib: 0 }
     }
 }
 
@@ -239,7 +237,12 @@ impl Ingest {
             (!identity.warnings.is_empty()).then_some(WARNING_VALIDATION)
         };
         Ok(Part::Staged(Box::new(StagedPart {
-            identity, transfer_syntax, dataset_offset, warning, file, sections,
+            identity,
+            transfer_syntax,
+            dataset_offset,
+            warning,
+            file,
+            sections,
         })))
     }
 

@@ -28,8 +28,8 @@ use crate::log::{self, Log};
 use crate::tables::{self, Table};
 
 pub use follow::Progress;
-pub use reads::Framed;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
+pub use reads::Framed;
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::instances::{LiveInstance, Summary};
 
@@ -95,7 +95,9 @@ pub enum SubmitError {
         until: Stamp,
     },
     /// The event is larger than the log takes.
-    #[error("what is known of the instance makes an event of {length_bytes} bytes, over the log's limit of {limit_bytes}")]
+    #[error(
+        "what is known of the instance makes an event of {length_bytes} bytes, over the log's limit of {limit_bytes}"
+    )]
     TooLarge {
         /// Bytes of the record.
         length_bytes: usize,

@@ -249,8 +249,7 @@ fn section(event: &Event, position: Position, section: Section) -> Result<Bytes,
 /// Four bytes for each chunk of the file.
 fn expected(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
     let sums = section(event, live.position, Section::Chunks)?;
-    let chunks: Arc<[u32]> =
-        sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
+    let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
     Ok(Expected {
         key: live.file.key.clone(),
         length_bytes: live.file.length_bytes,

@@ -147,9 +147,9 @@ impl Table {
     /// [`Error::Damaged`]
     pub fn dump(&self) -> Result<Vec<String>, Error> {
         let reader = self.reader();
-        let rows = reader.range(Bound::Unbounded, Bound::Unbounded).filter(|row| {
-            !matches!(row, Ok((key, _)) if key == IDENTITY)
-        });
+        let rows = reader
+            .range(Bound::Unbounded, Bound::Unbounded)
+            .filter(|row| !matches!(row, Ok((key, _)) if key == IDENTITY));
         rows.map(|row| {
             let (key, value) = row?;
             Ok(format!("{} = {}", key.escape_ascii(), value.escape_ascii()))

@@ -28,8 +28,7 @@ pub(super) fn instance_stored(
     too_late: bool,
 ) -> Result<Outcome, Error> {
     let live = instances::live(step.batch, step.partition, &received.key)?;
-    let decision =
-        if too_late { Err(Refusal::TooLate) } else { decide_instance(live.as_ref(), mode) };
+    let decision = if too_late { Err(Refusal::TooLate) } else { decide_instance(live.as_ref(), mode) };
     let action = match decision {
         Ok(action) => action,
         Err(refusal) => {

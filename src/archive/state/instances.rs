@@ -47,10 +47,7 @@ struct Value {
 }
 
 fn key(partition: &Partition, instance: &InstanceKey) -> Vec<u8> {
-    prefix(partition, &instance.study)
-        .text(instance.series.as_str())
-        .text(instance.instance.as_str())
-        .build()
+    prefix(partition, &instance.study).text(instance.series.as_str()).text(instance.instance.as_str()).build()
 }
 
 fn prefix(partition: &Partition, study: &Uid) -> Key {

@@ -62,8 +62,10 @@ pub(super) fn fetch<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result
 
 /// Decodes a row.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let damaged =
-        |what: String| Error::Damaged { table: "archive".to_owned(), what: format!("a row of the state: {what}") };
+    let damaged = |what: String| Error::Damaged {
+        table: "archive".to_owned(),
+        what: format!("a row of the state: {what}"),
+    };
     let (value, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
         .map_err(|error| damaged(error.to_string()))?;
     if read == bytes.len() { Ok(value) } else { Err(damaged("bytes follow it".to_owned())) }

@@ -65,14 +65,16 @@ impl SegmentReader {
             if *first > self.next || bytes >= limit_bytes {
                 break;
             }
-            bytes += self.read_segment(*first, firsts.get(number + 1).copied(), limit_bytes - bytes, &mut given)?;
+            bytes +=
+                self.read_segment(*first, firsts.get(number + 1).copied(), limit_bytes - bytes, &mut given)?;
         }
         Ok(given)
     }
 
     fn firsts(&self) -> std::io::Result<Vec<Position>> {
         let names = self.disk.list(&self.folder)?;
-        let mut firsts: Vec<_> = names.iter().filter_map(|name| named_position(name, SEGMENT_SUFFIX)).collect();
+        let mut firsts: Vec<_> =
+            names.iter().filter_map(|name| named_position(name, SEGMENT_SUFFIX)).collect();
         firsts.sort_unstable();
         Ok(firsts)
     }

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use super::disk::{Disk, DiskFile, Lock};
 use super::durable::{Active, Durable, Offsets, Sealed};
 use super::layout::{
-    HeaderFault, INDEX_SUFFIX, RECORD_HEADER, SEGMENT_HEADER, SEGMENT_SUFFIX, SegmentHeader, UNFINISHED_SUFFIX,
-    VERSION, decode_record, index_name, named_position, segment_name,
+    HeaderFault, INDEX_SUFFIX, RECORD_HEADER, SEGMENT_HEADER, SEGMENT_SUFFIX, SegmentHeader,
+    UNFINISHED_SUFFIX, VERSION, decode_record, index_name, named_position, segment_name,
 };
 use super::scan::{self, Bad, Met, Scan};
 use super::writer::{Writer, create_segment};
@@ -60,7 +60,8 @@ pub(super) fn open(
     for name in &looked.unfinished {
         disk.remove(&folder.join(name)).map_err(io)?;
     }
-    for (sealed, place) in looked.sealed.iter().filter_map(|(sealed, again)| Some((sealed, again.as_ref()?))) {
+    for (sealed, place) in looked.sealed.iter().filter_map(|(sealed, again)| Some((sealed, again.as_ref()?)))
+    {
         write_index(&*disk, folder, sealed, *place);
     }
     let mut report = OpenReport {
@@ -272,12 +273,8 @@ fn check_by_index(
     let mut bytes = vec![0; usize::try_from(end - summary.last_record).map_err(io::Error::other)?];
     file.read_at(summary.last_record, &mut bytes)?;
     let Ok(record) = decode_record(&bytes.into(), last) else { return Ok(None) };
-    let behind = SegmentHeader {
-        log: header.log,
-        first: last.next(),
-        chain: record.chain,
-        stamp: record.stamp,
-    };
+    let behind =
+        SegmentHeader { log: header.log, first: last.next(), chain: record.chain, stamp: record.stamp };
     Ok((behind == *next).then_some((summary.count, behind)))
 }
 
@@ -328,7 +325,8 @@ fn settle(
         report.torn = Some(Torn { file: name.clone(), offset, position, length_bytes, kept });
     }
     // Nothing in doubt: a mark says that all records were fsynced, and nothing follows it.
-    if last.scan.bad.is_none() && last.scan.last_block.is_some() && last.scan.mark == last.scan.walk.position {
+    if last.scan.bad.is_none() && last.scan.last_block.is_some() && last.scan.mark == last.scan.walk.position
+    {
         disk.sync_folder(folder)?;
         return disk.open_to_write(&path);
     }

@@ -211,7 +211,9 @@ pub(super) fn later_block(
         let take = usize::try_from(length - start).unwrap_or(usize::MAX).min(SEARCH_BYTES);
         let mut bytes = vec![0; take];
         file.read_at(start, &mut bytes)?;
-        for at in bytes.windows(BLOCK_MAGIC.len()).enumerate().filter(|(_, w)| **w == BLOCK_MAGIC).map(|(at, _)| at) {
+        for at in
+            bytes.windows(BLOCK_MAGIC.len()).enumerate().filter(|(_, w)| **w == BLOCK_MAGIC).map(|(at, _)| at)
+        {
             let offset = start + at as u64;
             if let Some(header) = block_header_at(file, seed, offset, length)? {
                 return Ok(Some((offset, header)));

@@ -110,7 +110,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn problem(&mut self, kind: Kind, file: String, offset: u64, position: Position, what: impl Into<String>) {
+    fn problem(
+        &mut self,
+        kind: Kind,
+        file: String,
+        offset: u64,
+        position: Position,
+        what: impl Into<String>,
+    ) {
         self.counts.problems += 1;
         (self.visit)(Finding::Problem { kind, file, offset, position, what: what.into() });
     }

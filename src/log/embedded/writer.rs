@@ -17,8 +17,8 @@ use super::disk::{Disk, DiskFile, Lock};
 use super::durable::{Active, Durable};
 use super::index;
 use super::layout::{
-    BLOCK_HEADER, BlockHeader, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, UNFINISHED_SUFFIX, encode_record,
-    segment_name,
+    BLOCK_HEADER, BlockHeader, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, UNFINISHED_SUFFIX,
+    encode_record, segment_name,
 };
 use crate::base::{Position, Stamp};
 
