@@ -365,7 +365,7 @@ fn any_dataset(depth: u32) -> BoxedStrategy<Vec<(u16, Content)>> {
         prop::collection::vec("[0-9]{1,7}", 0..3).prop_map(|t| Content::Texts(VR::IS, t)),
         text().prop_map(|t| Content::Texts(VR::UT, t)),
         prop::collection::vec(any::<u16>(), 0..4).prop_map(Content::Numbers),
-        prop::collection::vec(any::<f64>(), 0..3).prop_map(Content::Floats),
+        prop::collection::vec(any::<f32>().prop_map(f64::from), 0..3).prop_map(Content::Floats),
     ];
     let content = match depth {
         0 => leaf.boxed(),
