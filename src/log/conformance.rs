@@ -172,7 +172,10 @@ pub async fn a_dropped_stream_leaves_the_log_alone(log: &dyn Log) {
     drop(waiting);
     append(log, "second").await;
     let records: Vec<_> = log.read(Position(0)).take(2).collect().await;
-    assert_eq!(records.into_iter().map(|r| r.expect("readable").bytes).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        records.into_iter().map(|r| r.expect("readable").bytes).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
 }
 
 /// No read waits for, or makes up, what is not there.

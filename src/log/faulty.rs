@@ -196,8 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_fault_does_what_it_says() {
         let delay = Fault::Delay(Duration::from_secs(3));
-        let plan =
-            Plan::scripted([(1, Fault::Before), (2, Fault::After), (3, Fault::Twice), (4, delay)]);
+        let plan = Plan::scripted([(1, Fault::Before), (2, Fault::After), (3, Fault::Twice), (4, delay)]);
         let log = FaultyLog::new(memory(), plan);
         assert_eq!(outcome(&log, "a").await, Ok(Position(0)));
         assert_eq!(outcome(&log, "b").await, Err(AppendError::Busy));

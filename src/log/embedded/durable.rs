@@ -165,7 +165,8 @@ impl Durable {
 
     /// Records from `from` on, before `to`, of one segment: one at least, else at most `limit_bytes`.
     fn run_of(&self, from: Position, to: Position, limit_bytes: usize) -> Result<Vec<Record>, ReadError> {
-        let wanted = usize::try_from(to.0 - from.0).unwrap_or(usize::MAX).min(limit_bytes / RECORD_HEADER + 1);
+        let wanted =
+            usize::try_from(to.0 - from.0).unwrap_or(usize::MAX).min(limit_bytes / RECORD_HEADER + 1);
         let sealed = {
             let parts = self.parts.read();
             if from >= parts.active.header.first {
@@ -177,7 +178,8 @@ impl Durable {
             parts.sealed[behind - 1].clone()
         };
         let io = |error: io::Error| ReadError::Io(error.to_string());
-        let at_once = self.sealed_run(&sealed, from, wanted).ok().and_then(|run| run.records(limit_bytes).ok());
+        let at_once =
+            self.sealed_run(&sealed, from, wanted).ok().and_then(|run| run.records(limit_bytes).ok());
         if let Some(records) = at_once {
             return Ok(records);
         }
@@ -276,7 +278,8 @@ impl Run {
     fn records(&self, limit_bytes: usize) -> Result<Vec<Record>, Astray> {
         let start = self.offsets[0];
         let fit = self.offsets[1..].partition_point(|end| end - start <= limit_bytes as u64).max(1);
-        let length = usize::try_from(self.offsets[fit] - start).map_err(|e| Astray::Io(io::Error::other(e)))?;
+        let length =
+            usize::try_from(self.offsets[fit] - start).map_err(|e| Astray::Io(io::Error::other(e)))?;
         let mut bytes = vec![0; length];
         self.file.read_at(start, &mut bytes).map_err(Astray::Io)?;
         let bytes = Bytes::from(bytes);

@@ -65,14 +65,16 @@ impl SegmentReader {
             if *first > self.next || bytes >= limit_bytes {
                 break;
             }
-            bytes += self.read_segment(*first, firsts.get(number + 1).copied(), limit_bytes - bytes, &mut given)?;
+            bytes +=
+                self.read_segment(*first, firsts.get(number + 1).copied(), limit_bytes - bytes, &mut given)?;
         }
         Ok(given)
     }
 
     fn firsts(&self) -> std::io::Result<Vec<Position>> {
         let names = self.disk.list(&self.folder)?;
-        let mut firsts: Vec<_> = names.iter().filter_map(|name| named_position(name, SEGMENT_SUFFIX)).collect();
+        let mut firsts: Vec<_> =
+            names.iter().filter_map(|name| named_position(name, SEGMENT_SUFFIX)).collect();
         firsts.sort_unstable();
         Ok(firsts)
     }
@@ -102,7 +104,10 @@ impl SegmentReader {
             let Some(block) = whole_block(&*file, &header, offset, next_segment.is_some(), self.next)? else {
                 break;
             };
-            if let Some(before) = held.take().filter(|before| before.header.after() <= block.header.mark) {
+            if let Some(before) = held.take() {
+                if before.header.after() > block.header.mark {
+                    break;
+                }
                 bytes += self.give(before, given);
             }
             self.place = Some((first, offset));

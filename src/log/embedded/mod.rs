@@ -133,7 +133,9 @@ pub enum OpenError {
         known: u32,
     },
     /// A view has passed records that are not there: acknowledged data is missing.
-    #[error("a view has passed position {cursor}, but the log ends at {tail}: acknowledged records are missing")]
+    #[error(
+        "a view has passed position {cursor}, but the log ends at {tail}: acknowledged records are missing"
+    )]
     CursorBeyondEnd {
         /// The greatest stored cursor: the first position its view has not passed.
         cursor: Position,

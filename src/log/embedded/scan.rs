@@ -63,7 +63,7 @@ impl Walk {
     /// Passes the records of a block; says at which offset it does not continue what was passed before.
     pub(super) fn pass(&mut self, offset: u64, block: &Block) -> Result<(), (u64, String)> {
         let (header, expected) = (&block.header, self.position);
-        if header.first != expected || header.mark > header.first {
+        if header.first != expected || header.mark != expected {
             let what = format!("a block of position {} stands where {expected} is due", header.first);
             return Err((offset, what));
         }
@@ -211,7 +211,9 @@ pub(super) fn later_block(
         let take = usize::try_from(length - start).unwrap_or(usize::MAX).min(SEARCH_BYTES);
         let mut bytes = vec![0; take];
         file.read_at(start, &mut bytes)?;
-        for at in bytes.windows(BLOCK_MAGIC.len()).enumerate().filter(|(_, w)| **w == BLOCK_MAGIC).map(|(at, _)| at) {
+        for at in
+            bytes.windows(BLOCK_MAGIC.len()).enumerate().filter(|(_, w)| **w == BLOCK_MAGIC).map(|(at, _)| at)
+        {
             let offset = start + at as u64;
             if let Some(header) = block_header_at(file, seed, offset, length)? {
                 return Ok(Some((offset, header)));
