@@ -1,0 +1,3 @@
+//! STUB
+pub(super) async fn check() {}
+pub(super) async fn metrics() {}
