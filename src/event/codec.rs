@@ -1,15 +1,263 @@
-//! STUB
-/// STUB
+//! The bytes of a record: a head that every fold reads, and sections that only their readers decode.
+//!
+//! Layout (`schemas/event.md`): magic `KYMO`, event version u16, section count u8, head length u32; per
+//! section kind u8, codec u8, plain length u32, stored length u32; then the head in bincode, then the
+//! sections. Numbers are little endian.
+//! Invariant: the same bytes lie in segments and in Kafka; sections are compressed before the append.
+//! Invariant: what is read was measured first; a length is never believed before the bytes are there.
+//! Elsewhere: what older versions mean (`upcast`).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Head, Section, VERSION, upcast};
+
+const MAGIC: &[u8; 4] = b"KYMO";
+const FIXED_BYTES: usize = 11;
+const ENTRY_BYTES: usize = 10;
+
+/// Most bytes of a head. Heads are a few hundred bytes; only long lists of blob keys make large ones.
+pub const MAX_HEAD_BYTES: usize = 4 << 20;
+/// Most bytes of a section once decoded: metadata of a file at the limit of its non-bulk bytes, as JSON.
+pub const MAX_SECTION_BYTES: usize = 1 << 30;
+/// Sections below this size stay plain: a small frame costs more than it saves.
+const PLAIN_BELOW_BYTES: usize = 256;
+const ZSTD_LEVEL: i32 = 1;
+
+/// How a section is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Codec {
+    Plain = 0,
+    Zstd = 1,
+}
+
+/// Why an event cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A head or section over its limit.
+    #[error("the {what} of an event has {length_bytes} bytes, over the limit of {limit_bytes}")]
+    TooLarge {
+        /// Head or section.
+        what: &'static str,
+        /// Its length.
+        length_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The encoder refused.
+    #[error("the event cannot be encoded: {0}")]
+    Encoder(String),
+}
+
+/// Why bytes are no event for us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not written by a Kymo: the record takes a position and is passed over.
+    #[error("the record is not an event of a Kymo archive")]
+    Foreign,
+    /// Written by a newer Kymo.
+    #[error(
+        "the event has version {found}, and this program reads versions up to {known}: install a newer \
+         Kymo, or go back to the one that wrote it"
+    )]
+    FromTheFuture {
+        /// Its version.
+        found: u16,
+        /// The newest known here.
+        known: u16,
+    },
+    /// One of ours that cannot be read.
+    #[error("the event cannot be read: {0}")]
+    Broken(String),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: u8,
+    codec: u8,
+    plain: usize,
+    start: usize,
+    stored: usize,
+}
+
+/// A decoded head with its sections still encoded.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Head.
-    pub head: super::Head,
+    /// The head.
+    pub head: Head,
+    entries: Vec<Entry>,
+    bytes: Bytes,
 }
-impl Event {
-    /// The decoded bytes of a section, if the event has it.
+
+/// Sections encoded ahead of the head, so that they can wait for it outside of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sections {
+    count: u8,
+    table: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Sections {
+    /// Adds a section.
+    ///
     /// # Errors
-    /// Not readable.
-    pub fn section(&self, _section: super::Section) -> Result<Option<Vec<u8>>, String> {
-        todo!()
+    /// [`EncodeError`] when it is over [`MAX_SECTION_BYTES`].
+    pub fn push(&mut self, kind: Section, plain: &[u8]) -> Result<(), EncodeError> {
+        if plain.len() > MAX_SECTION_BYTES {
+            return Err(too_large("section", plain.len(), MAX_SECTION_BYTES));
+        }
+        let start = self.bytes.len();
+        let mut codec = Codec::Plain;
+        if plain.len() >= PLAIN_BELOW_BYTES {
+            let packed = zstd::bulk::compress(plain, ZSTD_LEVEL)
+                .map_err(|error| EncodeError::Encoder(error.to_string()))?;
+            if packed.len() < plain.len() {
+                codec = Codec::Zstd;
+                self.bytes.extend_from_slice(&packed);
+            }
+        }
+        if codec == Codec::Plain {
+            self.bytes.extend_from_slice(plain);
+        }
+        let stored = self.bytes.len() - start;
+        self.count += 1;
+        self.table.put_u8(kind as u8);
+        self.table.put_u8(codec as u8);
+        self.table.put_u32_le(length(plain.len()));
+        self.table.put_u32_le(length(stored));
+        Ok(())
+    }
+
+    /// Table and bytes in one piece, for a while outside of memory.
+    #[must_use]
+    pub fn freeze(&self) -> Vec<u8> {
+        let mut whole = vec![self.count];
+        whole.extend_from_slice(&self.table);
+        whole.extend_from_slice(&self.bytes);
+        whole
+    }
+
+    /// Reads [`Self::freeze`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Broken`]
+    pub fn thaw(whole: &[u8]) -> Result<Self, DecodeError> {
+        let broken = || DecodeError::Broken("frozen sections are cut off".to_owned());
+        let (&count, rest) = whole.split_first().ok_or_else(broken)?;
+        let table_bytes = usize::from(count) * ENTRY_BYTES;
+        if rest.len() < table_bytes {
+            return Err(broken());
+        }
+        let (table, bytes) = rest.split_at(table_bytes);
+        Ok(Self { count, table: table.to_vec(), bytes: bytes.to_vec() })
     }
 }
+
+/// Encodes an event of the newest version.
+///
+/// # Errors
+/// [`EncodeError`] when the head is over [`MAX_HEAD_BYTES`].
+pub fn encode(head: &Head, sections: &Sections) -> Result<Bytes, EncodeError> {
+    let head_bytes = bincode::serde::encode_to_vec(head, bincode::config::standard())
+        .map_err(|error| EncodeError::Encoder(error.to_string()))?;
+    if head_bytes.len() > MAX_HEAD_BYTES {
+        return Err(too_large("head", head_bytes.len(), MAX_HEAD_BYTES));
+    }
+    let total = FIXED_BYTES + sections.table.len() + head_bytes.len() + sections.bytes.len();
+    let mut record = BytesMut::with_capacity(total);
+    record.put_slice(MAGIC);
+    record.put_u16_le(VERSION);
+    record.put_u8(sections.count);
+    record.put_u32_le(length(head_bytes.len()));
+    record.put_slice(&sections.table);
+    record.put_slice(&head_bytes);
+    record.put_slice(&sections.bytes);
+    Ok(record.freeze())
+}
+
+/// Decodes the head of a record and finds its sections.
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn decode(bytes: Bytes) -> Result<Event, DecodeError> {
+    if bytes.len() < FIXED_BYTES || &bytes[..4] != MAGIC {
+        return Err(DecodeError::Foreign);
+    }
+    let version = u16::from_le_bytes([bytes[4], bytes[5]]);
+    if version > VERSION || version == 0 {
+        return Err(DecodeError::FromTheFuture { found: version, known: VERSION });
+    }
+    let broken = |what: &str| DecodeError::Broken(what.to_owned());
+    let head_length = read_u32(&bytes, 7).ok_or_else(|| broken("cut off"))?;
+    let head_start = FIXED_BYTES + usize::from(bytes[6]) * ENTRY_BYTES;
+    let mut start = head_start + head_length;
+    if head_length > MAX_HEAD_BYTES || start > bytes.len() {
+        return Err(broken("the head is cut off"));
+    }
+    let mut entries = Vec::with_capacity(usize::from(bytes[6]));
+    for at in (FIXED_BYTES..head_start).step_by(ENTRY_BYTES) {
+        let plain = read_u32(&bytes, at + 2).ok_or_else(|| broken("cut off"))?;
+        let stored = read_u32(&bytes, at + 6).ok_or_else(|| broken("cut off"))?;
+        if plain > MAX_SECTION_BYTES || stored > bytes.len() - start {
+            return Err(broken("a section is cut off"));
+        }
+        entries.push(Entry { kind: bytes[at], codec: bytes[at + 1], plain, start, stored });
+        start += stored;
+    }
+    if start != bytes.len() {
+        return Err(broken("bytes follow the last section"));
+    }
+    let head = upcast::head(version, &bytes[head_start..head_start + head_length])?;
+    Ok(Event { head, entries, bytes })
+}
+
+impl Event {
+    /// The decoded bytes of a section, if the event has it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when its codec is unknown here or its bytes do not decode to the length given.
+    pub fn section(&self, section: Section) -> Result<Option<Bytes>, DecodeError> {
+        let Some(entry) = self.entries.iter().find(|entry| entry.kind == section as u8) else {
+            return Ok(None);
+        };
+        let stored = self.bytes.slice(entry.start..entry.start + entry.stored);
+        let plain = match entry.codec {
+            codec if codec == Codec::Plain as u8 => stored,
+            codec if codec == Codec::Zstd as u8 => zstd::bulk::decompress(&stored, entry.plain)
+                .map(Bytes::from)
+                .map_err(|error| DecodeError::Broken(format!("section {}: {error}", entry.kind)))?,
+            codec => {
+                return Err(DecodeError::Broken(format!(
+                    "section {} is in codec {codec}, which this program does not know",
+                    entry.kind
+                )));
+            }
+        };
+        if plain.len() != entry.plain {
+            return Err(DecodeError::Broken(format!("section {} has another length", entry.kind)));
+        }
+        Ok(Some(plain))
+    }
+
+    /// Bytes of the whole record.
+    #[must_use]
+    pub fn length_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn too_large(what: &'static str, length_bytes: usize, limit_bytes: usize) -> EncodeError {
+    EncodeError::TooLarge { what, length_bytes, limit_bytes }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("heads and sections have limits far below 4 GiB")
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<usize> {
+    let four = bytes.get(at..at + 4)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(four)).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,16 @@ use futures_util::stream::BoxStream;
 
 use crate::base::{Position, Stamp};
 
+pub mod chain;
+pub mod conformance;
+pub mod embedded;
+pub mod faulty;
+pub mod memory;
+mod tail;
+
+/// Why a log that was closed takes no more records.
+const CLOSED: &str = "it was closed";
+
 /// One durable record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

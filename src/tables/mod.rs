@@ -141,6 +141,22 @@ impl Table {
         }
     }
 
+    /// Every row as sorted, printable text, the cursor included: equal for tables that hold the same.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn dump(&self) -> Result<Vec<String>, Error> {
+        let reader = self.reader();
+        let rows = reader
+            .range(Bound::Unbounded, Bound::Unbounded)
+            .filter(|row| !matches!(row, Ok((key, _)) if key == IDENTITY));
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok(format!("{} = {}", key.escape_ascii(), value.escape_ascii()))
+        })
+        .collect()
+    }
+
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
         let _gate = self.gate.write();
         match &self.rows {

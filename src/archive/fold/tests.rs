@@ -1,0 +1,1 @@
+//! Decisions as tables: given records, when a record, then outcome.
