@@ -265,12 +265,12 @@ fn write_each<const N: usize, T: Serialize>(json: &mut Vec<u8>, bytes: &[u8], re
 }
 
 fn write_strings<'t>(json: &mut Vec<u8>, texts: impl Iterator<Item = &'t str>) {
-    write_texts(json, texts.map(|text| text.trim_end_matches(' ')), |json, text| write_json(json, text));
+    write_texts(json, texts.map(|text| text.trim_end_matches(' ')), write_json);
 }
 
 fn write_uids(json: &mut Vec<u8>, text: &str) {
     let uids = text.split('\\').map(|uid| uid.trim_end_matches('\0'));
-    write_texts(json, uids, |json, uid| write_json(json, uid));
+    write_texts(json, uids, write_json);
 }
 
 /// Writes texts, an empty one as `null`, and nothing for a single empty one.

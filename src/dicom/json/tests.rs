@@ -152,7 +152,7 @@ fn group_lengths_bulk_data_and_unknown_vrs_are_absent_at_every_depth() {
         .chain(element(Tag(0x0010, 0x0000), "UL", b"\0\0\0\0"))
         .chain(element(Tag(0x0002, 0x0010), "UI", b"1.2"))
         .collect();
-    let header = [absent.clone(), sequence(Tag(0x0040, 0xA730), &[absent.clone(), Vec::new()])].concat();
+    let header = [absent.clone(), sequence(Tag(0x0040, 0xA730), &[absent, Vec::new()])].concat();
     assert_eq!(read(&header), json!({"0040A730": {"vr": "SQ", "Value": [{}, {}]}}));
 }
 
