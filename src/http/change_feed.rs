@@ -16,11 +16,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
-use super::App;
 use super::envelope::Asked;
 use super::error::Error;
 use super::routing::Version;
 use super::urls::query_pairs;
+use super::{App, blocking};
 use crate::archive::{Archive, FeedRow, FeedState};
 use crate::base::Stamp;
 use crate::event::Action;
@@ -42,20 +42,24 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Response, Error> {
     let asked = Parameters::parse(asked.version, &query_pairs(&uri))?;
-    let rows = match &asked {
-        Parameters::Sequences { offset, limit, .. } => app.archive.feed_window(*offset, *limit)?,
+    let archive = app.archive.clone();
+    let with_metadata = asked.metadata();
+    let rows = match asked {
+        Parameters::Sequences { offset, limit, .. } => {
+            blocking(move || archive.feed_window(offset, limit)).await?
+        }
         Parameters::Times { window, offset, limit, .. } => {
-            if window.end <= app.archive.now() {
-                app.archive.close_window(window.end).await?;
+            if window.end <= archive.now() {
+                archive.close_window(window.end).await?;
             }
-            app.archive.feed_between(window.clone(), *offset, *limit)?
+            blocking(move || archive.feed_between(window, offset, limit)).await?
         }
     };
     let kind = [(CONTENT_TYPE, JSON)];
     if method == Method::HEAD {
         return Ok((kind, Body::empty()).into_response());
     }
-    let (archive, with_metadata) = (app.archive, asked.metadata());
+    let archive = app.archive;
     let mut separator = "[";
     let rows = rows.into_iter().map(move |row| (std::mem::replace(&mut separator, ","), row));
     let begin = if rows.len() == 0 { "[" } else { "" };

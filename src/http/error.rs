@@ -183,13 +183,15 @@ fn submit_status(error: &SubmitError) -> StatusCode {
         | SubmitError::Busy
         | SubmitError::State(_) => StatusCode::SERVICE_UNAVAILABLE,
         SubmitError::Blob(file) => blob_status(file),
-        SubmitError::TooManyParts { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        SubmitError::TooManyParts { .. } | SubmitError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
     }
 }
 
 fn read_status(error: &ReadError) -> StatusCode {
     match error {
-        ReadError::State(_) | ReadError::Log(_) | ReadError::Behind { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        ReadError::State(_) | ReadError::Log(_) | ReadError::Behind { .. } | ReadError::Stopped(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ReadError::Blob(file) => blob_status(file),
         ReadError::Event(..) => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -70,6 +70,15 @@ impl App {
     }
 }
 
+/// Runs a look-up that may take more than half a millisecond where it stops nobody else.
+async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(found) => found,
+        // Passed on to the layer that answers for panics. A running look-up is never cancelled.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Everything the archive answers.
 pub fn router(app: App) -> Router {
     let doors =

@@ -157,8 +157,9 @@ fn tricky() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn what_was_put_in_comes_out(parts in prop::collection::vec(tricky(), 0..4), step in 1usize..40) {
-        // Data that holds the delimiter itself is not legal.
-        prop_assume!(parts.iter().all(|data| memchr::memmem::find(data, b"\r\n--boundary").is_none()));
+        // A line of data that begins with the delimiter is not legal.
+        let holds = |data: &Vec<u8>| memchr::memmem::find(data, b"\r\n--boundary").is_some();
+        prop_assume!(!parts.iter().any(|data| data.starts_with(b"--boundary") || holds(data)));
         let mut body = Vec::new();
         for data in &parts {
             body.extend_from_slice(b"--boundary\r\nContent-Type: application/dicom\r\n\r\n");

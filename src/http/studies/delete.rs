@@ -20,7 +20,7 @@ pub(in crate::http) async fn delete(
     UrlScope(scope): UrlScope,
     State(app): State<App>,
 ) -> Result<Response, Error> {
-    let (position, outcome) = app.archive.delete(asked.asking(partition), scope.clone()).await?;
+    let (position, outcome) = app.archive.delete(&asked.asking(partition), scope.clone()).await?;
     if let Some(position) = position {
         app.shown(position).await?;
     }
@@ -37,8 +37,8 @@ fn decided(outcome: &Outcome, scope: &Scope) -> Result<StatusCode, Error> {
         Outcome::Accepted(_) => Ok(StatusCode::NO_CONTENT),
         Outcome::Refused(Refusal::NothingMatches) => Err(not_found(scope)),
         Outcome::Refused(Refusal::TooLate) => Err(Error::TooLate),
-        Outcome::Refused(refusal @ (Refusal::AlreadyStored | Refusal::Repeated | Refusal::Foreign)) => {
-            Err(Error::Internal(format!("a delete was refused because {refusal}")))
-        }
+        Outcome::Refused(
+            refusal @ (Refusal::AlreadyStored | Refusal::Repeated | Refusal::Foreign | Refusal::Untold),
+        ) => Err(Error::Internal(format!("a delete was refused because {refusal}"))),
     }
 }

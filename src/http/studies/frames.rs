@@ -19,7 +19,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::retrieve::{content_type, header_value, multipart_type};
 use super::{broken, not_found};
-use crate::archive::ReadError;
+use crate::archive::{Framed, ReadError};
 use crate::blob::{self, Blobs, Expected};
 use crate::dicom::frames::{FrameIndex, FrameSource};
 use crate::http::App;
@@ -46,13 +46,14 @@ pub(in crate::http) async fn frames(
         return Err(Error::FramesNeedMultipart);
     }
     let live = app.archive.instances(&partition, &scope, None, 1)?.pop().ok_or_else(|| not_found(&scope))?;
-    let (file, index) = app.archive.frames(&live).await?;
+    let Framed { file, frames: index, dataset_offset } = app.archive.frames(&live).await?;
     if numbers.iter().any(|number| index.frame(*number).is_none()) {
         return Err(Error::NotFound("The frame"));
     }
     let syntax = delivered(selected.syntax, &live.transfer_syntax)?;
     let kind = content_type(selected.media, syntax);
-    let frames = Frames { blobs: app.archive.blobs().clone(), file, index };
+    let inflated_from = index.inflated().then_some(dataset_offset);
+    let frames = Frames { blobs: app.archive.blobs().clone(), file, index, inflated_from };
     frames.blobs.check(&frames.file).await?;
     match selected.form {
         Form::Single => frames.single(numbers[0], &kind, &method).await,
@@ -85,6 +86,8 @@ struct Frames {
     blobs: Blobs,
     file: Expected,
     index: FrameIndex,
+    /// Where the dataset begins, if it lies deflated in the file.
+    inflated_from: Option<u64>,
 }
 
 impl Frames {
@@ -140,8 +143,7 @@ impl Frames {
                 let mut ranges = ranges.into_iter();
                 let Some(first) = ranges.next() else { return Ok(stream::empty().boxed()) };
                 let first = self.read(first).await?;
-                let (blobs, file, inflated) =
-                    (self.blobs.clone(), self.file.clone(), self.index.inflated_from());
+                let (blobs, file, inflated) = (self.blobs.clone(), self.file.clone(), self.inflated_from);
                 let rest = stream::iter(ranges).then(move |range| {
                     let (blobs, file) = (blobs.clone(), file.clone());
                     async move { read(&blobs, &file, inflated, range).await }
@@ -165,7 +167,7 @@ impl Frames {
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Data, blob::Error> {
-        read(&self.blobs, &self.file, self.index.inflated_from(), range).await
+        read(&self.blobs, &self.file, self.inflated_from, range).await
     }
 }
 

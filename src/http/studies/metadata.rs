@@ -19,7 +19,7 @@ use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::media;
 use crate::http::urls::UrlScope;
-use crate::http::{App, DICOM_JSON};
+use crate::http::{App, DICOM_JSON, blocking};
 
 /// Datasets read ahead of the client.
 const AHEAD: usize = 8;
@@ -33,7 +33,11 @@ pub(in crate::http) async fn metadata(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let summary = app.archive.summary(&partition, &scope)?.ok_or_else(|| not_found(&scope))?;
+    let summary = {
+        let (archive, partition, scope) = (app.archive.clone(), partition.clone(), scope.clone());
+        blocking(move || archive.summary(&partition, &scope)).await?
+    };
+    let summary = summary.ok_or_else(|| not_found(&scope))?;
     let tag = entity_tag(&scope, summary);
     let etag = [(ETAG, HeaderValue::from_str(&format!("\"{tag}\"")).expect("digits and a dash are legal"))];
     if is_known(&headers, &tag) {

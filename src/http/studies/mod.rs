@@ -5,6 +5,7 @@
 
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
+use super::blocking;
 use super::error::Error;
 use crate::archive::{Archive, LiveInstance, ReadError};
 use crate::base::Partition;
@@ -41,12 +42,8 @@ impl Pages {
             return Ok(Vec::new());
         }
         let look = self.clone();
-        let page = if self.scope.instance.is_some() {
-            look.read()
-        } else {
-            let reading = tokio::task::spawn_blocking(move || look.read());
-            reading.await.expect("a look-up neither panics nor is cancelled")
-        }?;
+        let page =
+            if self.scope.instance.is_some() { look.read() } else { blocking(move || look.read()).await }?;
         self.after = page.last().map(|live| live.key.clone());
         self.ended = page.len() < PAGE;
         Ok(page)
