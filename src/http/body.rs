@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
+use crate::ops::metrics;
+
 /// How large a body may be and how slowly it may come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
@@ -95,6 +97,7 @@ impl Incoming {
             }
             let length = bytes.len() as u64;
             self.seen += length;
+            metrics::received(length);
             if self.seen > self.limits.bytes {
                 return Err(BodyError::TooLarge { limit_bytes: self.limits.bytes });
             }

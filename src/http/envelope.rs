@@ -4,16 +4,21 @@
 //! route `api-supported-versions`, every answer to a write `Kymo-Position`.
 //! Elsewhere: the routes (`http::router`), the meaning of positions (`archive`).
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CACHE_CONTROL, VARY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use tower::ServiceExt;
 
 use super::App;
+use super::counted::Counted;
 use super::error::Error;
 use super::routing::{self, SUPPORTED, Target, Version};
 use super::urls::Base;
@@ -81,6 +86,8 @@ impl<S: Sync> FromRequestParts<S> for InPartition {
 
 /// The outermost step: ids in, common headers out.
 pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let counted = Counted::begin(request.method());
+    let is_head = *request.method() == Method::HEAD;
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_sane(id));
     let request_id = given.map_or_else(|| app.archive.new_id().to_string(), str::to_owned);
     let trace_id = request.headers().get(&TRACEPARENT).and_then(|text| trace_id(text.to_str().ok()?));
@@ -93,7 +100,11 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     if let Ok(id) = id {
         headers.insert(REQUEST_ID, id);
     }
-    response
+    if is_head && !response.headers().contains_key(CONTENT_LENGTH) {
+        // A body left out must not be taken for one of length 0.
+        *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+    }
+    counted.answered(response)
 }
 
 /// The two routers behind the versions.

@@ -11,17 +11,20 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::archive::Archive;
 use crate::base::Position;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
 
 mod accept;
 pub mod admin;
 mod body;
 mod change_feed;
+mod counted;
 mod envelope;
 mod error;
 mod health;
@@ -47,6 +50,10 @@ const DICOM_JSON: &str = "application/dicom+json";
 pub struct App {
     /// What is true.
     pub archive: Archive,
+    /// Where health is reported.
+    pub health: Health,
+    /// What `/metrics` shows; `None` records nothing.
+    pub metrics: Option<Metrics>,
     /// How requests are met.
     pub settings: Arc<Settings>,
 }
@@ -107,6 +114,7 @@ fn versioned(app: App) -> Router {
         .route("/changefeed", get(change_feed::list))
         .route("/changefeed/latest", get(change_feed::latest))
         .route("/partitions", get(envelope::partitions))
+        .route_layer(from_fn(counted::remember_route))
         .with_state(app)
 }
 
@@ -115,5 +123,6 @@ fn plain(app: App) -> Router {
     Router::new()
         .route("/health/check", get(health::check))
         .route("/metrics", get(health::metrics))
+        .route_layer(from_fn(counted::remember_route))
         .with_state(app)
 }

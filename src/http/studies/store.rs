@@ -27,6 +27,7 @@ use crate::http::multipart::{Boundary, Parts};
 use crate::http::routing::Version;
 use crate::http::urls::{Base, UrlStudy};
 use crate::http::{App, DICOM, DICOM_JSON};
+use crate::ops::metrics;
 
 /// POST: an instance that is there stays.
 pub(in crate::http) async fn create(
@@ -61,6 +62,7 @@ async fn store(
         Err(error) => return error.into_response(),
     };
     let Some(stored) = stored else { return StatusCode::NO_CONTENT.into_response() };
+    count(mode, &stored.parts);
     let visible = match stored.position {
         Some(position) => app.shown(position).await,
         None => Ok(()),
@@ -175,6 +177,25 @@ async fn receive(ingest: &mut Ingest, body: &mut Incoming, form: Form) -> Result
         count += 1;
     }
     Ok(count)
+}
+
+/// Counts what became of the instances.
+fn count(mode: StoreMode, parts: &[PartOutcome]) {
+    let mode = match mode {
+        StoreMode::Create => "create",
+        StoreMode::Upsert => "upsert",
+    };
+    for part in parts {
+        match part {
+            PartOutcome::Stored { .. } => metrics::instance_stored(mode),
+            PartOutcome::Refused { why, .. } => metrics::instance_refused(match why {
+                PartRefusal::Unreadable(_) => "unreadable",
+                PartRefusal::Invalid(_) => "invalid",
+                PartRefusal::AlreadyStored => "already_stored",
+                PartRefusal::Failed(_) => "failed",
+            }),
+        }
+    }
 }
 
 /// (0008,1197) of an instance that was not stored (`studies.md` §2.6).
