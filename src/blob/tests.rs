@@ -480,7 +480,7 @@ async fn faults_are_met_as_planned_and_a_crash_forgets_what_was_not_acknowledged
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn any_range_equals_the_slice(
