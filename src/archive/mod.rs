@@ -28,7 +28,7 @@ use crate::tables::{self, Table};
 
 pub use follow::Progress;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
-pub use reads::Framed;
+pub use reads::{Framed, expected};
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::instances::{LiveInstance, Summary};
 

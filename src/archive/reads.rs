@@ -19,7 +19,7 @@ use crate::blob::{Blobs, Expected, Lake};
 use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
 use crate::event::codec::{self, Event};
-use crate::event::{InstanceKey, Payload, Scope, Section};
+use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// A file to be read, what its bytes must be, and where its frames lie.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl Archive {
     /// # Errors
     /// [`ReadError`]
     pub async fn file(&self, live: &LiveInstance) -> Result<Expected, ReadError> {
-        expected(&self.event(live.position).await?, live)
+        expected_of(&self.event(live.position).await?, live)
     }
 
     /// The instance's file and where its frames lie.
@@ -128,7 +128,7 @@ impl Archive {
                 return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
             }
         };
-        Ok(Framed { file: expected(&event, live)?, frames, dataset_offset })
+        Ok(Framed { file: expected_of(&event, live)?, frames, dataset_offset })
     }
 
     /// Every element left out of the instance's metadata.
@@ -215,6 +215,15 @@ impl Archive {
         Ok(released::state(&self.0.parts.state.reader(), key)?.is_some())
     }
 
+    /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn keeps_blob(&self, key: &str) -> Result<bool, ReadError> {
+        let state = released::state(&self.0.parts.state.reader(), key)?;
+        Ok(matches!(state, Some(BlobState::Live | BlobState::Released(_))))
+    }
+
     pub(super) fn blob_lives(&self, key: &str) -> Result<bool, crate::tables::Error> {
         Ok(released::state(&self.0.parts.state.reader(), key)? == Some(BlobState::Live))
     }
@@ -246,14 +255,13 @@ fn section(event: &Event, position: Position, section: Section) -> Result<Bytes,
     bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
 }
 
-/// Four bytes for each chunk of the file.
-fn expected(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
-    let sums = section(event, live.position, Section::Chunks)?;
+/// What a read of `file` must check; `sums` is the chunks section, four bytes for each chunk.
+#[must_use]
+pub fn expected(file: &StoredFile, sums: &[u8]) -> Expected {
     let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
-    Ok(Expected {
-        key: live.file.key.clone(),
-        length_bytes: live.file.length_bytes,
-        sha256: live.file.sha256,
-        chunks,
-    })
+    Expected { key: file.key.clone(), length_bytes: file.length_bytes, sha256: file.sha256, chunks }
+}
+
+fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
+    Ok(expected(&live.file, &section(event, live.position, Section::Chunks)?))
 }

@@ -217,6 +217,7 @@ fn count(mode: StoreMode, parts: &[PartOutcome]) {
             PartOutcome::Stored { .. } => metrics::instance_stored(mode),
             PartOutcome::Refused { why, .. } => metrics::instance_refused(match why {
                 PartRefusal::Unreadable(_) => "unreadable",
+                PartRefusal::Directory => "dicomdir",
                 PartRefusal::Invalid(_) => "invalid",
                 PartRefusal::AlreadyStored => "already_stored",
                 PartRefusal::Failed(_) => "failed",
@@ -228,7 +229,7 @@ fn count(mode: StoreMode, parts: &[PartOutcome]) {
 /// (0008,1197) of an instance that was not stored (`studies.md` §2.6).
 fn failure_reason(why: &PartRefusal) -> u16 {
     match why {
-        PartRefusal::Unreadable(_) | PartRefusal::Invalid(_) => 43264,
+        PartRefusal::Unreadable(_) | PartRefusal::Directory | PartRefusal::Invalid(_) => 43264,
         PartRefusal::AlreadyStored => 45070,
         PartRefusal::Failed(_) => 272,
     }
@@ -331,6 +332,7 @@ fn item<'a>(version: Version, base: &Base, part: &'a PartOutcome) -> Item<'a> {
                 }
                 PartRefusal::Invalid(_)
                 | PartRefusal::Unreadable(_)
+                | PartRefusal::Directory
                 | PartRefusal::AlreadyStored
                 | PartRefusal::Failed(_) => None,
             },
