@@ -8,14 +8,17 @@
 //! Invariant: bodies stream both ways; no handler holds a file.
 //! Elsewhere: what is true (`archive`), what is found (`projections::search`), the socket (`server`).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use futures_util::stream;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ReadError};
 use crate::base::Position;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
@@ -59,6 +62,14 @@ pub struct App {
 }
 
 impl App {
+    /// Whether this node has read its log to the end it had at the start.
+    fn ready(&self) -> Result<(), Error> {
+        self.archive.ready().map_err(|error| match error {
+            ReadError::Behind { .. } => Error::CatchingUp(error.to_string()),
+            other => Error::Read(other),
+        })
+    }
+
     /// Waits, within the bound of the settings, until this node has passed `position`.
     async fn passed(&self, position: Position) -> Result<(), Error> {
         self.archive.reached(position, self.settings.position_time).await?;
@@ -84,6 +95,11 @@ async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) 
         // Passed on to the layer that answers for panics. A running look-up is never cancelled.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Stands for the body in the answer to a HEAD: its length is not known, and must not be taken for 0.
+fn left_out() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
 }
 
 /// Everything the archive answers.

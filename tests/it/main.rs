@@ -1,4 +1,9 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
+mod change_feed;
+mod delete;
 mod fixtures;
 mod kit;
+mod requests;
+mod retrieve;
+mod store;
