@@ -28,6 +28,7 @@ use crate::log::embedded::{self, EmbeddedLog};
 use crate::ops::health::{Health, Status};
 use crate::ops::metrics;
 use crate::projections::CommitSource;
+use crate::projections::runner::State;
 use crate::projections::search::Search;
 use crate::tables::{self, Table};
 use crate::workers::{self, sweep};
@@ -62,8 +63,8 @@ pub enum StartError {
     #[error(transparent)]
     Begin(#[from] SubmitError),
     /// The search view.
-    #[error("the search view cannot be opened: {0}")]
-    Search(String),
+    #[error("the search view gets no threads: {0}")]
+    Search(std::io::Error),
 }
 
 /// Where everything lies.
@@ -171,7 +172,7 @@ impl Node {
         }
         let source = Arc::new(Commits(archive.clone()));
         let search = Search::open(&folders.views(), report.log, config.cache_bytes, source)
-            .map_err(|error| StartError::Search(error.to_string()))?;
+            .map_err(StartError::Search)?;
         let health = Health::new(Arc::clone(&clock));
         Ok(Self { archive, search, log, report, health, ids, clock, _lock: lock })
     }
@@ -188,12 +189,13 @@ impl Node {
                 Ok(()) | Err(ReadError::Behind { .. }) => {}
                 Err(error) => return Err(error),
             }
-            let reached = self.search.cursor().min(self.archive.progress().next);
+            let view = self.search.status().rows;
+            let reached = view.next.min(self.archive.progress().next);
             progress(reached, wanted);
             if reached >= wanted {
                 return Ok(());
             }
-            if let Some(why) = self.search.failed() {
+            if let State::Failed { why } = view.state {
                 return Err(ReadError::Stopped(why));
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -253,7 +255,8 @@ impl Node {
     /// Finishes what runs and makes everything durable.
     pub async fn close(self) {
         self.log.close().await;
-        self.search.close().await;
+        let search = self.search.clone();
+        drop(tokio::task::spawn_blocking(move || search.close()).await);
         if let Err(error) = self.archive.flush() {
             tracing::error!(%error, "the state could not be flushed; it will be folded again where needed");
         }
@@ -280,7 +283,8 @@ async fn observe(
         metrics::set(metrics::FEED_HEAD, progress.sequence);
         metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
         metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
-        metrics::view_lag("search", tail.0.saturating_sub(search.cursor().0));
+        let view = search.status().rows;
+        metrics::view_lag("search", view.lag());
         match log.stopped() {
             Some(why) => health.set("log", Status::Degraded, format!("nothing can be written: {why}")),
             None => health.set("log", Status::Healthy, format!("{tail} records")),
@@ -292,12 +296,17 @@ async fn observe(
             }
             Err(error) => health.set("archive", Status::Unhealthy, error.to_string()),
         }
-        match (search.failed(), search.ready()) {
-            (Some(why), _) => health.set("search", Status::Unhealthy, why),
-            (None, true) => health.set("search", Status::Healthy, format!("at {}", search.cursor())),
-            (None, false) => {
-                health.set("search", Status::Degraded, format!("catching up: {} of {tail}", search.cursor()));
+        match &view.state {
+            State::Live => health.set("search", Status::Healthy, format!("at {}", view.next)),
+            State::CatchingUp => {
+                health.set("search", Status::Degraded, format!("catching up: {} of {}", view.next, view.head));
             }
+            State::Rebuilding { why } => {
+                let what = format!("rebuilding ({why}): {} of {}", view.next, view.head);
+                health.set("search", Status::Degraded, what);
+            }
+            State::Failed { why } => health.set("search", Status::Unhealthy, why.clone()),
+            State::Closed => {}
         }
     }
 }

@@ -39,7 +39,8 @@ pub(crate) async fn run(config: &Config, views: &[String]) -> anyhow::Result<Exi
     let node = Node::open(config).await?;
     let shown = bar("rebuilding", node.archive.start_tail().0);
     node.caught_up(|reached, _| shown.set_position(reached.0)).await?;
-    node.search.flush().await?;
+    let search = node.search.clone();
+    tokio::task::spawn_blocking(move || search.flush()).await?;
     shown.finish_and_clear();
     println!("rebuilt: {}", rate(node.archive.start_tail().0, "events", began));
     node.close().await;

@@ -81,7 +81,7 @@ impl Admin for Operator {
     async fn rebuild(&self, view: &str) -> Result<(), AdminError> {
         match view {
             "search" => {
-                self.search.rebuild();
+                self.search.rebuild("the operator asked for it");
                 Ok(())
             }
             "archive" => Err(AdminError::NotNow(
@@ -93,10 +93,11 @@ impl Admin for Operator {
 
     async fn status(&self) -> serde_json::Value {
         let progress = self.archive.progress();
+        let view = self.search.status().rows;
         serde_json::json!({
             "feed": progress.sequence,
             "archive": { "next": progress.next.0, "stopped": self.archive.stopped() },
-            "search": { "next": self.search.cursor().0, "ready": self.search.ready() },
+            "search": { "next": view.next.0, "state": format!("{:?}", view.state) },
         })
     }
 }

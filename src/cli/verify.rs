@@ -106,17 +106,21 @@ async fn views(node: &Node, config: &Config, wrong: &mut Vec<String>) -> anyhow:
         fresh.reached(last, LONG).await?;
     }
     compare("archive", &node.archive.dump()?, &fresh.dump()?, wrong);
-    let search = fresh_search(&fresh, node)?;
+    let search = Search::in_memory(Arc::new(Commits(fresh.clone())))?;
     if let Some(last) = last {
         search.reached(last, LONG).await?;
     }
-    compare("search", &node.search.dump().await?, &search.dump().await?, wrong);
-    search.close().await;
+    let (live, again) = (node.search.clone(), search.clone());
+    let dumps = tokio::task::spawn_blocking(move || (live.dump(), again.dump())).await?;
+    match dumps {
+        (Ok(live), Ok(again)) => compare("search", &lines(&live), &lines(&again), wrong),
+        (Err(why), _) | (_, Err(why)) => wrong.push(format!("view search: {why}")),
+    }
     Ok(())
 }
 
-fn fresh_search(fresh: &Archive, node: &Node) -> anyhow::Result<Search> {
-    Ok(Search::in_memory(node.report.log, Arc::new(Commits(fresh.clone())))?)
+fn lines(dump: &str) -> Vec<String> {
+    dump.lines().map(ToOwned::to_owned).collect()
 }
 
 fn compare(view: &str, stored: &[String], fresh: &[String], wrong: &mut Vec<String>) {

@@ -206,6 +206,11 @@ impl Search {
         Status { rows: self.0.running.status(), index: self.0.overlay.status() }
     }
 
+    /// Throws the view away and makes it again from the first commit, in the background.
+    pub fn rebuild(&self, why: &str) {
+        self.0.running.rebuild(why);
+    }
+
     /// Writes the index now. Blocking.
     pub fn flush(&self) {
         self.0.overlay.flush();
