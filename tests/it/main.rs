@@ -6,4 +6,5 @@ mod fixtures;
 mod kit;
 mod requests;
 mod retrieve;
+mod search;
 mod store;

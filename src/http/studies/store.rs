@@ -109,7 +109,6 @@ async fn checked(app: &App, study: &UrlStudy, head: &mut Head) -> Result<Checked
     admits_dicom_json(&head.headers)?;
     let study = study.read()?;
     let form = form(kind, &head.headers)?;
-    app.search_ready()?;
     Ok(Checked { partition, study, form })
 }
 

@@ -8,21 +8,38 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use kymo::archive::{self, Archive};
-use kymo::base::{Ids, Stamp, SteppedClock};
+use kymo::base::{Ids, Position, Stamp, SteppedClock};
 use kymo::blob::{Blobs, Lake};
+use kymo::event::Commit;
 use kymo::http::{self, App};
 use kymo::log::memory::MemoryLog;
 use kymo::ops::health::Health;
+use kymo::projections::CommitSource;
+use kymo::projections::search::Search;
 use kymo::tables::Table;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
+use tokio::sync::watch;
 use tower::ServiceExt;
 use uuid::Uuid;
 
 /// 2025-02-11T08:15:30.1234567Z.
 pub(crate) const START: Stamp = Stamp(17_392_617_301_234_567);
+
+/// What the views follow.
+struct Commits(Archive);
+
+impl CommitSource for Commits {
+    fn commits(&self, from: Position) -> Result<Vec<Arc<Commit>>, String> {
+        self.0.commits(from).map_err(|error| error.to_string())
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.0.head_position()
+    }
+}
 
 /// A running archive.
 pub(crate) struct Served {
@@ -55,12 +72,8 @@ impl Served {
         let archive = archive.expect("an empty archive opens");
         archive.begin_log(Uuid::from_u128(1)).await.expect("the log begins");
         let health = Health::new(clock.clone());
-        let app = App {
-            archive: archive.clone(),
-            health: health.clone(),
-            metrics: None,
-            settings: settings.into(),
-        };
+        let search = Search::in_memory(Arc::new(Commits(archive.clone()))).expect("there are threads");
+        let app = App::new(archive.clone(), search, health.clone(), None, settings);
         Self { archive, clock, health, store, router: http::router(app) }
     }
 
