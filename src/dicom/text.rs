@@ -51,11 +51,10 @@ impl CharacterSet {
     pub(super) fn declared(value: &[u8]) -> Self {
         let names: Vec<&[u8]> = value.split(|b| *b == b'\\').map(<[u8]>::trim_ascii).collect();
         let first = names.first().copied().unwrap_or_default();
-        let initial = match (named(first), first.is_empty() && names.len() > 1) {
-            (_, true) => Repertoire::Ascii,
-            (found, false) => found,
-        };
-        Self { initial, extended: names.len() > 1 || first.starts_with(b"ISO 2022") }
+        let initial = if first.is_empty() && names.len() > 1 { Repertoire::Ascii } else { named(first) };
+        // Those two cannot be used without escape sequences, whatever the term's prefix says.
+        let two_byte_only = first.ends_with(b" 87") || first.ends_with(b" 159");
+        Self { initial, extended: names.len() > 1 || first.starts_with(b"ISO 2022") || two_byte_only }
     }
 
     /// `bytes` in Unicode.
@@ -267,6 +266,7 @@ mod tests {
     fn the_standards_examples_read_as_printed() {
         let kanji = b"Yamada^Tarou=\x1B$B;3ED\x1B(B^\x1B$BB@O:\x1B(B=\x1B$B$d$^$@\x1B(B^\x1B$B$?$m$&\x1B(B";
         assert_eq!(decoded(b"\\ISO 2022 IR 87", kanji), "Yamada^Tarou=山田^太郎=やまだ^たろう");
+        assert_eq!(decoded(b"ISO_IR 87", kanji), "Yamada^Tarou=山田^太郎=やまだ^たろう");
         let katakana = b"\xD4\xCF\xC0\xDE^\xC0\xDB\xB3=\x1B$B;3ED\x1B(J^\x1B$BB@O:\x1B(J";
         assert_eq!(decoded(b"ISO 2022 IR 13\\ISO 2022 IR 87", katakana), "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎");
         let hangul =

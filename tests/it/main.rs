@@ -1,2 +1,4 @@
-#[test]
-fn t() {}
+//! Everything that is tested from outside, in one binary: linking is the dear part.
+
+mod fixtures;
+mod kit;

@@ -10,13 +10,13 @@
 //! * keys are in ascending order, and of an element that occurs twice in a dataset the last one counts.
 //!
 //! Invariant: whatever the scanner has passed has metadata; no value makes [`metadata`] fail.
-//! Invariant: one pass, no recursion deeper than the scanner's limit, memory in proportion to the header.
+//! Invariant: one pass, no recursion deeper than the scanner's limit, at most six bytes for each of the header.
 //! Elsewhere: reading the header (`header`), character sets (`text`), what is refused (`validate`).
 
 mod number;
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
@@ -26,6 +26,9 @@ use serde::Serialize;
 use super::header::{MAX_DEPTH, Malformed, Piece, Reader};
 use super::text::{CharacterSet, decode_default};
 use number::Notation;
+
+/// Most bytes set aside before anything is written.
+const INITIAL_BYTES: usize = 1 << 20;
 
 /// The dataset of `header` ([`super::scan::Scanned::header`]) as DICOM JSON.
 ///
@@ -40,7 +43,8 @@ pub fn metadata(header: &[u8]) -> Result<Vec<u8>, Malformed> {
 /// # Errors
 /// As [`metadata`].
 pub fn metadata_without(header: &[u8], left_out: &[Tag]) -> Result<Vec<u8>, Malformed> {
-    let mut writer = Writer { reader: Reader::new(header), json: Vec::with_capacity(header.len() * 3) };
+    let expected = (header.len() * 3).min(INITIAL_BYTES);
+    let mut writer = Writer { reader: Reader::new(header), json: Vec::with_capacity(expected) };
     writer.dataset(Level { depth: 0, left_out }, CharacterSet::default())?;
     Ok(writer.json)
 }
@@ -120,53 +124,71 @@ impl Writer<'_> {
 /// The members of one JSON object while it is written: a comma before each but the first, and put in order at
 /// the end if they came out of order.
 struct Members {
+    /// Where the first one stands.
     begin: usize,
-    /// Each member written, without commas.
-    spans: Vec<(Tag, Range<usize>)>,
-    /// Whether a tag was not above the one before it.
+    /// Where the current one stands, with the comma before it.
+    current: usize,
+    last: Option<Tag>,
     disordered: bool,
-    start: usize,
 }
 
 impl Members {
     fn begin(json: &mut Vec<u8>) -> Self {
         json.push(b'{');
-        Self { begin: json.len(), spans: Vec::new(), disordered: false, start: json.len() }
+        Self { begin: json.len(), current: json.len(), last: None, disordered: false }
     }
 
     fn next(&mut self, json: &mut Vec<u8>) {
-        if !self.spans.is_empty() {
+        self.current = json.len();
+        if json.len() > self.begin {
             json.push(b',');
         }
-        self.start = json.len();
     }
 
     fn written(&mut self, json: &mut Vec<u8>, tag: Tag, left_out: bool) {
         if left_out {
-            json.truncate(self.spans.last().map_or(self.begin, |(_, span)| span.end));
-            return;
+            json.truncate(self.current);
+        } else {
+            self.disordered |= self.last >= Some(tag);
+            self.last = Some(tag);
         }
-        self.disordered |= self.spans.last().is_some_and(|(last, _)| *last >= tag);
-        self.spans.push((tag, self.start..json.len()));
     }
 
-    fn end(mut self, json: &mut Vec<u8>) {
+    fn end(self, json: &mut Vec<u8>) {
         if self.disordered {
             let unordered = json.split_off(self.begin);
-            self.spans.sort_by_key(|(tag, _)| *tag);
-            let mut first = true;
-            for (n, (tag, span)) in self.spans.iter().enumerate() {
-                if self.spans.get(n + 1).is_some_and(|(next, _)| next == tag) {
-                    continue;
-                }
-                if !std::mem::take(&mut first) {
+            let by_key: BTreeMap<&[u8], &[u8]> =
+                members_of(&unordered).into_iter().map(|member| (&member[..KEY_BYTES], member)).collect();
+            for member in by_key.into_values() {
+                if json.len() > self.begin {
                     json.push(b',');
                 }
-                json.extend_from_slice(&unordered[span.start - self.begin..span.end - self.begin]);
+                json.extend_from_slice(member);
             }
         }
         json.push(b'}');
     }
+}
+
+/// A key of eight digits between quotation marks.
+const KEY_BYTES: usize = 10;
+
+/// Cuts the inside of a JSON object at the commas between its members.
+fn members_of(object: &[u8]) -> Vec<&[u8]> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    let separates = |byte: &u8| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => return *byte == b',' && depth == 0,
+        }
+        false
+    };
+    object.split(separates).collect()
 }
 
 /// The `Value` of an element while it is written; without any value there is no such member.
@@ -265,12 +287,12 @@ fn write_each<const N: usize, T: Serialize>(json: &mut Vec<u8>, bytes: &[u8], re
 }
 
 fn write_strings<'t>(json: &mut Vec<u8>, texts: impl Iterator<Item = &'t str>) {
-    write_texts(json, texts.map(|text| text.trim_end_matches(' ')), |json, text| write_json(json, text));
+    write_texts(json, texts.map(|text| text.trim_end_matches(' ')), write_json);
 }
 
 fn write_uids(json: &mut Vec<u8>, text: &str) {
     let uids = text.split('\\').map(|uid| uid.trim_end_matches('\0'));
-    write_texts(json, uids, |json, uid| write_json(json, uid));
+    write_texts(json, uids, write_json);
 }
 
 /// Writes texts, an empty one as `null`, and nothing for a single empty one.
