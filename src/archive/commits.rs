@@ -70,7 +70,7 @@ impl Archive {
     fn commits_again(&self, from: Position, head: Position) -> Result<Vec<Arc<Commit>>, ReadError> {
         let to = Position(head.0.min(from.0.saturating_add(AT_ONCE as u64)));
         let records = self.0.parts.log.read_batch(from, to, READ_BYTES)?;
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         let first = change_feed::first_not(&reader, |change| change.position < from)?;
         let mut rows = change_feed::rows(&reader, first..u64::MAX).peekable();
         let mut commits = Vec::with_capacity(records.len());

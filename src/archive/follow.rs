@@ -14,11 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::fold::{self, FoldError};
-use super::state::{FORMAT, Meta};
+use super::state::Meta;
 use super::{Archive, Inner, Parts, ReadError, commits, submit};
 use crate::base::{Position, Stamp};
 use crate::log::Record;
-use crate::tables::{self, Table};
 
 /// Most records folded in one write at the tail.
 const RUN_RECORDS: usize = 512;
@@ -37,22 +36,19 @@ pub struct Progress {
 }
 
 impl Archive {
-    /// Opens the state and starts to follow the log. A state that is missing, damaged, of another format
-    /// or of another log is thrown away and folded again from the first record.
+    /// Starts to follow the log from the state's cursor on.
     ///
     /// # Errors
-    /// The state can neither be opened nor made anew, or it is ahead of the log: acknowledged data is missing.
+    /// The state is damaged, or ahead of the log: acknowledged data is missing.
     pub fn open(parts: Parts) -> Result<Self, ReadError> {
-        let table = open_table(&parts)?;
-        let (next, tail) = (table.cursor()?, parts.log.tail());
+        let (next, tail) = (parts.state.cursor()?, parts.log.tail());
         if next > tail {
             return Err(ReadError::Log(crate::log::ReadError::BeyondEnd { position: next, tail }));
         }
-        let meta = Meta::load(&table.reader())?;
+        let meta = Meta::load(&parts.state.reader())?;
         let progress = Progress { next, time: meta.time, sequence: meta.sequence };
         let headers = Semaphore::new(parts.settings.headers_in_flight_bytes.div_ceil(1024));
         let archive = Self(Arc::new(Inner {
-            table: Arc::new(table),
             outcomes: submit::Waiting::default(),
             recent: Mutex::new(commits::Recent::default()),
             progress: watch::Sender::new(progress),
@@ -106,7 +102,7 @@ impl Archive {
 
     fn fold_some(&self, records: &[Record]) -> Result<(), ()> {
         let Some(last) = records.last() else { return Ok(()) };
-        match fold::fold(&self.0.table, records) {
+        match fold::fold(&self.0.parts.state, records) {
             Ok((commits, meta)) => {
                 let next = last.position.next();
                 self.0.recent.lock().push(&commits);
@@ -116,9 +112,8 @@ impl Archive {
                 Ok(())
             }
             Err(error) => {
-                if let (FoldError::State(_), Some(folder)) = (&error, &self.0.parts.state_folder) {
-                    // Said on disk too, so that the next start rebuilds even if the damage hides by then.
-                    drop(std::fs::write(marker(folder), error.to_string()));
+                if let FoldError::State(_) = &error {
+                    self.0.parts.state.mark_damaged(&error.to_string());
                 }
                 Err(self.stop(&error.to_string()))
             }
@@ -185,41 +180,6 @@ impl Archive {
     /// # Errors
     /// The state is damaged.
     pub fn flush(&self) -> Result<(), ReadError> {
-        Ok(self.0.table.flush()?)
+        Ok(self.0.parts.state.flush()?)
     }
-}
-
-fn marker(folder: &std::path::Path) -> std::path::PathBuf {
-    folder.with_extension("damaged")
-}
-
-fn open_table(parts: &Parts) -> Result<Table, ReadError> {
-    let Some(folder) = &parts.state_folder else { return Ok(Table::memory()) };
-    let open = || Table::open(folder, FORMAT, parts.log_id, parts.settings.cache_bytes);
-    let why = if marker(folder).exists() {
-        tables::Error::Damaged {
-            table: folder.display().to_string(),
-            what: std::fs::read_to_string(marker(folder)).unwrap_or_default(),
-        }
-    } else {
-        let opened = open().and_then(|table| {
-            table.cursor()?;
-            Meta::load(&table.reader())?;
-            Ok(table)
-        });
-        match opened {
-            Ok(table) => return Ok(table),
-            Err(error) => error,
-        }
-    };
-    tracing::warn!(%why, "the archive's state is thrown away and folded again from the log");
-    let io = |error: std::io::Error| ReadError::Stopped(format!("{}: {error}", folder.display()));
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(io)?;
-    }
-    let table = open()?;
-    if marker(folder).exists() {
-        std::fs::remove_file(marker(folder)).map_err(io)?;
-    }
-    Ok(table)
 }

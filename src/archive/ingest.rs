@@ -19,7 +19,7 @@ use super::{Archive, Asking, SubmitError};
 use crate::base::Position;
 use crate::blob::{self, Staged, Staging};
 use crate::dicom::json;
-use crate::dicom::scan::{ScanError, Scanned, Scanner};
+use crate::dicom::scan::{Reason, ScanError, Scanned, Scanner};
 use crate::dicom::uid::Uid;
 use crate::dicom::validate::{self, Finding, Identity, Invalid, Rules};
 use crate::event::codec::Sections;
@@ -72,6 +72,8 @@ pub enum PartOutcome {
 pub enum PartRefusal {
     /// No dataset could be read; says what and at which offset.
     Unreadable(String),
+    /// A DICOMDIR, which is no instance.
+    Directory,
     /// Attributes are not acceptable.
     Invalid(Invalid),
     /// A create of an instance that is there.
@@ -202,15 +204,15 @@ impl Ingest {
     }
 
     async fn part_of(&mut self, current: Current) -> Result<Part, SubmitError> {
-        let unreadable = |what: String| {
-            let why = PartRefusal::Unreadable(what);
-            Ok(Part::Refused(PartOutcome::Refused { sop_class: None, sop_instance: None, why }))
-        };
+        let refused =
+            |why| Ok(Part::Refused(PartOutcome::Refused { sop_class: None, sop_instance: None, why }));
+        let unreadable = |what: String| refused(PartRefusal::Unreadable(what));
         if current.bytes == 0 {
             return unreadable("the part is empty".to_owned());
         }
         let scanned = match current.scan.and_then(Scanner::finish) {
             Ok(scanned) => scanned,
+            Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
             Err(error) => return unreadable(error.to_string()),
         };
         let identity = match validate::required(&scanned.header, self.study.as_ref(), self.rules) {

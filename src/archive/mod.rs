@@ -12,7 +12,6 @@ mod reads;
 pub mod state;
 mod submit;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ use crate::tables::{self, Table};
 
 pub use follow::Progress;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
-pub use reads::Framed;
+pub use reads::{Framed, expected};
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::instances::{LiveInstance, Summary};
 
@@ -48,8 +47,6 @@ pub struct Settings {
     pub validity: Duration,
     /// How long a request waits for its outcome.
     pub outcome_wait: Duration,
-    /// Bytes of the page cache of the state.
-    pub cache_bytes: u64,
     /// Encoded events of a request kept in memory before they go to a temporary file.
     pub spool_bytes: usize,
 }
@@ -63,7 +60,6 @@ impl Default for Settings {
             parts: 20_000,
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
-            cache_bytes: 64 << 20,
             spool_bytes: 1 << 20,
         }
     }
@@ -153,8 +149,6 @@ pub enum ReadError {
 pub struct Parts {
     /// The log.
     pub log: Arc<dyn Log>,
-    /// The log's name.
-    pub log_id: Uuid,
     /// The files.
     pub blobs: Blobs,
     /// Names of the files.
@@ -165,15 +159,14 @@ pub struct Parts {
     pub ids: Arc<Ids>,
     /// This node.
     pub node: Uuid,
-    /// Folder of the state; `None` keeps it in memory.
-    pub state_folder: Option<PathBuf>,
+    /// The state, a table of the format [`state::FORMAT`].
+    pub state: Table,
     /// Bounds.
     pub settings: Settings,
 }
 
 struct Inner {
     parts: Parts,
-    table: Arc<Table>,
     outcomes: submit::Waiting,
     recent: Mutex<commits::Recent>,
     progress: watch::Sender<Progress>,

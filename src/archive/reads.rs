@@ -19,7 +19,7 @@ use crate::blob::{Blobs, Expected, Lake};
 use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
 use crate::event::codec::{self, Event};
-use crate::event::{InstanceKey, Payload, Scope, Section};
+use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// A file to be read, what its bytes must be, and where its frames lie.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Archive {
         limit: usize,
     ) -> Result<Vec<LiveInstance>, ReadError> {
         self.ready()?;
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         Ok(instances::within(&reader, partition, scope, after).take(limit).collect::<Result<_, _>>()?)
     }
 
@@ -55,7 +55,7 @@ impl Archive {
     /// [`ReadError`]
     pub fn summary(&self, partition: &Partition, scope: &Scope) -> Result<Option<Summary>, ReadError> {
         self.ready()?;
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         let mut summary: Option<Summary> = None;
         for live in instances::within(&reader, partition, scope, None) {
             let version = live?.version;
@@ -71,7 +71,7 @@ impl Archive {
         partition: &Partition,
         scope: &Scope,
     ) -> Result<Option<LiveInstance>, crate::tables::Error> {
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         instances::within(&reader, partition, scope, None).next().transpose()
     }
 
@@ -81,7 +81,7 @@ impl Archive {
         partition: &Partition,
         key: &InstanceKey,
     ) -> Result<Option<LiveInstance>, crate::tables::Error> {
-        instances::live(&self.0.table.reader(), partition, key)
+        instances::live(&self.0.parts.state.reader(), partition, key)
     }
 
     /// The event at a position.
@@ -107,7 +107,7 @@ impl Archive {
     /// # Errors
     /// [`ReadError`]
     pub async fn file(&self, live: &LiveInstance) -> Result<Expected, ReadError> {
-        expected(&self.event(live.position).await?, live)
+        expected_of(&self.event(live.position).await?, live)
     }
 
     /// The instance's file and where its frames lie.
@@ -128,7 +128,7 @@ impl Archive {
                 return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
             }
         };
-        Ok(Framed { file: expected(&event, live)?, frames, dataset_offset })
+        Ok(Framed { file: expected_of(&event, live)?, frames, dataset_offset })
     }
 
     /// Every element left out of the instance's metadata.
@@ -161,7 +161,7 @@ impl Archive {
     /// [`ReadError`]
     pub fn feed_window(&self, offset: u64, limit: u64) -> Result<Vec<FeedRow>, ReadError> {
         self.ready()?;
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         let range = offset.saturating_add(1)..offset.saturating_add(limit).saturating_add(1);
         let rows = change_feed::rows(&reader, range);
         Ok(rows.map(|row| change_feed::state_now(&reader, row?)).collect::<Result<_, _>>()?)
@@ -179,7 +179,7 @@ impl Archive {
         limit: usize,
     ) -> Result<Vec<FeedRow>, ReadError> {
         self.ready()?;
-        let reader = self.0.table.reader();
+        let reader = self.0.parts.state.reader();
         let first = change_feed::first_not(&reader, |change| change.time < times.start)?;
         change_feed::rows(&reader, first.saturating_add(offset)..u64::MAX)
             .take(limit)
@@ -203,7 +203,7 @@ impl Archive {
     /// [`ReadError`]
     pub fn released(&self, before: Stamp, limit: usize) -> Result<Vec<String>, ReadError> {
         self.ready()?;
-        Ok(released::before(&self.0.table.reader(), before, limit)?)
+        Ok(released::before(&self.0.parts.state.reader(), before, limit)?)
     }
 
     /// Whether any event named the blob under `key`.
@@ -212,11 +212,20 @@ impl Archive {
     /// [`ReadError`]
     pub fn knows_blob(&self, key: &str) -> Result<bool, ReadError> {
         self.ready()?;
-        Ok(released::state(&self.0.table.reader(), key)?.is_some())
+        Ok(released::state(&self.0.parts.state.reader(), key)?.is_some())
+    }
+
+    /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn keeps_blob(&self, key: &str) -> Result<bool, ReadError> {
+        let state = released::state(&self.0.parts.state.reader(), key)?;
+        Ok(matches!(state, Some(BlobState::Live | BlobState::Released(_))))
     }
 
     pub(super) fn blob_lives(&self, key: &str) -> Result<bool, crate::tables::Error> {
-        Ok(released::state(&self.0.table.reader(), key)? == Some(BlobState::Live))
+        Ok(released::state(&self.0.parts.state.reader(), key)? == Some(BlobState::Live))
     }
 
     /// The state as sorted, printable text, to compare a rebuilt one with the live one.
@@ -224,7 +233,7 @@ impl Archive {
     /// # Errors
     /// [`ReadError`]
     pub fn dump(&self) -> Result<Vec<String>, ReadError> {
-        Ok(self.0.table.dump()?)
+        Ok(self.0.parts.state.dump()?)
     }
 
     /// Now, by the archive's clock.
@@ -246,14 +255,13 @@ fn section(event: &Event, position: Position, section: Section) -> Result<Bytes,
     bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
 }
 
-/// Four bytes for each chunk of the file.
-fn expected(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
-    let sums = section(event, live.position, Section::Chunks)?;
+/// What a read of `file` must check; `sums` is the chunks section, four bytes for each chunk.
+#[must_use]
+pub fn expected(file: &StoredFile, sums: &[u8]) -> Expected {
     let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
-    Ok(Expected {
-        key: live.file.key.clone(),
-        length_bytes: live.file.length_bytes,
-        sha256: live.file.sha256,
-        chunks,
-    })
+    Expected { key: file.key.clone(), length_bytes: file.length_bytes, sha256: file.sha256, chunks }
+}
+
+fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
+    Ok(expected(&live.file, &section(event, live.position, Section::Chunks)?))
 }

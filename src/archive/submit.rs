@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::state::Meta;
 use super::{Archive, Asking, SubmitError};
 use crate::base::{Position, Stamp};
 use crate::event::codec::{self, Sections};
-use crate::event::{Actor, Commit, Head, Outcome, Payload, Refusal, Scope};
+use crate::event::{self, Actor, Commit, Head, Outcome, Payload, Refusal, Scope};
 use crate::log::{AppendError, Appending};
 
 /// Requests that wait for the outcome of an event, by its id.
@@ -106,7 +107,6 @@ impl Archive {
             codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
         let (tell, outcome) = oneshot::channel();
         self.0.outcomes.0.lock().insert(head.id, tell);
-        metrics::counter!("kymo_appends_total").increment(1);
         let appending = match self.0.parts.log.append(record).await {
             Ok(appending) => appending,
             Err(error) => {
@@ -129,6 +129,21 @@ impl Archive {
     async fn tell(&self, asking: &Asking, payload: Payload) -> Result<Decided, SubmitError> {
         let head = self.head(asking, payload);
         self.submit(&head, &Sections::default()).await?.decided().await
+    }
+
+    /// Writes what every log begins with, unless it is there: its name, and the event version to write.
+    ///
+    /// # Errors
+    /// [`SubmitError`]
+    pub async fn begin_log(&self, log: Uuid) -> Result<(), SubmitError> {
+        let meta = Meta::load(&self.0.parts.state.reader())?;
+        if meta.log.is_none() {
+            self.tell(&system(), Payload::LogCreated { log }).await?;
+        }
+        if meta.format == 0 {
+            self.tell(&system(), Payload::FormatEnabled { version: event::VERSION }).await?;
+        }
+        Ok(())
     }
 
     /// Deletes a study, a series or an instance; says where the event lies, if one was needed.

@@ -52,7 +52,7 @@ pub(super) struct Disk {
     next_staged: AtomicU64,
     staged_bytes: Arc<AtomicU64>,
     keep_open: Arc<Semaphore>,
-    placing: Semaphore,
+    placing: Arc<Semaphore>,
     durable: Mutex<HashSet<PathBuf>>,
 }
 
@@ -82,7 +82,7 @@ impl Disk {
             next_staged: AtomicU64::new(0),
             staged_bytes: Arc::default(),
             keep_open: Arc::new(Semaphore::new(KEPT_OPEN)),
-            placing: Semaphore::new(PLACING),
+            placing: Arc::new(Semaphore::new(PLACING)),
             durable: Mutex::default(),
         })
     }
@@ -119,17 +119,11 @@ impl Disk {
 
     /// Places one file, in one job.
     pub(super) async fn place(self: &Arc<Self>, staged: StagedFile, key: &Key) -> Result<(), Error> {
-        let path =
-            self.lake.path_to_filesystem(key).map_err(|error| Error::of_store(key.as_ref(), &error))?;
+        let path = self.path_of(key)?;
         let disk = Arc::clone(self);
         let placed = self.job(move || {
-            let linked = disk.link(&staged, &path)?;
-            let result = staged.sync().and_then(|()| disk.sync(&linked));
-            if result.is_err() {
-                linked.undo();
-            }
-            staged.remove();
-            result
+            let linked = disk.link_synced(staged, &path)?;
+            disk.sync(&linked).inspect_err(|_| linked.undo())
         });
         placed.await.map_err(|error| Error::of_io(key.as_ref(), &error))
     }
@@ -173,17 +167,7 @@ impl Disk {
     async fn link_and_sync(self: &Arc<Self>, staged: StagedFile, key: &Key) -> io::Result<Linked> {
         let path = self.lake.path_to_filesystem(key)?;
         let disk = Arc::clone(self);
-        self.job(move || {
-            let linked = disk.link(&staged, &path)?;
-            let synced = staged.sync();
-            staged.remove();
-            if let Err(error) = synced {
-                linked.undo();
-                return Err(error);
-            }
-            Ok(linked)
-        })
-        .await
+        self.job(move || disk.link_synced(staged, &path)).await
     }
 
     /// Runs `work` on the blocking pool, within the bound on placing.
@@ -191,11 +175,31 @@ impl Disk {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let _permit = self.placing.acquire().await.map_err(io::Error::other)?;
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        let permit = Arc::clone(&self.placing).acquire_owned().await.map_err(io::Error::other)?;
+        let job = tokio::task::spawn_blocking(move || {
+            let result = work();
+            // Held by the job, not by the request, which may be gone before the job ends.
+            drop(permit);
+            result
+        });
+        job.await.map_err(io::Error::other)?
     }
 
-    /// Gives the file its second name, in folders that are made where they are missing.
+    /// Gives the file its name in the lake and makes its bytes durable. The name in staging goes either way.
+    fn link_synced(&self, staged: StagedFile, path: &Path) -> io::Result<Linked> {
+        let linked = self.link(&staged, path);
+        let synced = linked.and_then(|linked| match staged.sync() {
+            Ok(()) => Ok(linked),
+            Err(error) => {
+                linked.undo();
+                Err(error)
+            }
+        });
+        staged.remove();
+        synced
+    }
+
+    /// Links the file under its name in the lake, in folders that are made where they are missing.
     fn link(&self, staged: &StagedFile, path: &Path) -> io::Result<Linked> {
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         let mut new_folders = self.make_folders(&folder)?;

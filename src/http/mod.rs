@@ -1,1 +1,128 @@
-//! STUB
+//! Requests into events or questions, results into answers (DICOMweb, PS3.18; `studies.md`, `change-feed.md`).
+//!
+//! A request passes [`envelope`] (ids, common headers), CORS, [`envelope::dispatch`] (guard, version,
+//! readiness, `Kymo-Min-Position`) and then one of two routers: below a version, or outside any.
+//! A handler's arguments are the contract's order of checks.
+//!
+//! Invariant: only `error` chooses a status for what went wrong.
+//! Invariant: bodies stream both ways; no handler holds a file.
+//! Elsewhere: what is true (`archive`), what is found (`projections::search`), the socket (`server`).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::archive::Archive;
+use crate::base::Position;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+
+mod accept;
+pub mod admin;
+mod body;
+mod change_feed;
+mod counted;
+mod envelope;
+mod error;
+mod health;
+mod media;
+mod multipart;
+mod routing;
+pub mod server;
+mod settings;
+mod studies;
+mod urls;
+
+pub use settings::{BadCors, Cors, Settings};
+
+use error::Error;
+
+/// Media type of instances.
+const DICOM: &str = "application/dicom";
+/// Media type of metadata and search answers.
+const DICOM_JSON: &str = "application/dicom+json";
+
+/// What the handlers use. Clones are the same archive.
+#[derive(Clone)]
+pub struct App {
+    /// What is true.
+    pub archive: Archive,
+    /// Where health is reported.
+    pub health: Health,
+    /// What `/metrics` shows; `None` records nothing.
+    pub metrics: Option<Metrics>,
+    /// How requests are met.
+    pub settings: Arc<Settings>,
+}
+
+impl App {
+    /// Waits, within the bound of the settings, until this node has passed `position`.
+    async fn passed(&self, position: Position) -> Result<(), Error> {
+        self.archive.reached(position, self.settings.position_time).await?;
+        Ok(())
+    }
+
+    /// Waits until what was written at `position`, which the fold has passed, shows in every view that
+    /// promises it.
+    async fn shown(&self, position: Position) -> Result<(), Error> {
+        self.passed(position).await.map_err(|_| Error::NotVisibleYet(position))
+    }
+
+    /// Whether questions to the search view can be answered.
+    fn search_ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Runs a look-up that may take more than half a millisecond where it stops nobody else.
+async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(found) => found,
+        // Passed on to the layer that answers for panics. A running look-up is never cancelled.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Everything the archive answers.
+pub fn router(app: App) -> Router {
+    let doors =
+        envelope::Doors { versioned: versioned(app.clone()), plain: plain(app.clone()), app: app.clone() };
+    let mut router = Router::new().fallback(envelope::dispatch).with_state(doors);
+    if let Some(cors) = &app.settings.cors {
+        router = router.layer(cors.layer());
+    }
+    router.layer(CatchPanicLayer::custom(error::panicked)).layer(from_fn_with_state(app, envelope::envelope))
+}
+
+/// Routes below `/v{n}`; literals in lower case, without version and partition segment.
+fn versioned(app: App) -> Router {
+    use studies::{delete, frames, metadata, retrieve, store};
+    let study = get(retrieve::retrieve).post(store::create).put(store::upsert).delete(delete::delete);
+    let files = get(retrieve::retrieve).delete(delete::delete);
+    Router::new()
+        .route("/studies", post(store::create).put(store::upsert))
+        .route("/studies/{study}", study)
+        .route("/studies/{study}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}", files.clone())
+        .route("/studies/{study}/series/{series}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}/instances/{instance}", files)
+        .route("/studies/{study}/series/{series}/instances/{instance}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(frames::frames))
+        .route("/changefeed", get(change_feed::list))
+        .route("/changefeed/latest", get(change_feed::latest))
+        .route("/partitions", get(envelope::partitions))
+        .route_layer(from_fn(counted::remember_route))
+        .with_state(app)
+}
+
+/// Routes outside any version.
+fn plain(app: App) -> Router {
+    Router::new()
+        .route("/health/check", get(health::check))
+        .route("/metrics", get(health::metrics))
+        .route_layer(from_fn(counted::remember_route))
+        .with_state(app)
+}

@@ -56,7 +56,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            depth: 64,
+            depth: 40,
             elements: 10_000_000,
             non_bulk_bytes: 128 << 20,
             value_length: 64 << 20,

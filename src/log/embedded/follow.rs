@@ -104,7 +104,10 @@ impl SegmentReader {
             let Some(block) = whole_block(&*file, &header, offset, next_segment.is_some(), self.next)? else {
                 break;
             };
-            if let Some(before) = held.take().filter(|before| before.header.after() <= block.header.mark) {
+            if let Some(before) = held.take() {
+                if before.header.after() > block.header.mark {
+                    break;
+                }
                 bytes += self.give(before, given);
             }
             self.place = Some((first, offset));

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::super::{AppendError, CLOSED};
 use super::durable::Durable;
-use super::writer::Writer;
+use super::writer::{Mark, Writer};
 use crate::base::{Clock, Position};
 
 /// A block takes no further record beyond this, so that one fsync has an end.
@@ -146,7 +146,7 @@ pub(super) fn serve(writer: Writer, clock: &dyn Clock, queue: &Queue, mark_after
     // Declared after `ending` and so dropped before it: whoever sees the log closed finds the folder free.
     let mut writer = writer;
     loop {
-        let idle_after = (writer.unmarked && writer.failed.is_none()).then_some(mark_after);
+        let idle_after = (writer.mark == Mark::Due && writer.failed.is_none()).then_some(mark_after);
         let outcome = match queue.next(idle_after) {
             Next::Write(group) => write(&mut writer, clock, group),
             Next::Idle => writer.mark(),

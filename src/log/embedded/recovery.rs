@@ -24,7 +24,7 @@ use super::layout::{
     UNFINISHED_SUFFIX, VERSION, decode_record, index_name, named_position, segment_name,
 };
 use super::scan::{self, Bad, Met, Scan};
-use super::writer::{Writer, create_segment};
+use super::writer::{Mark, Writer, create_segment};
 use super::{OpenError, OpenReport, Torn, index};
 use crate::base::Position;
 
@@ -60,10 +60,6 @@ pub(super) fn open(
     for name in &looked.unfinished {
         disk.remove(&folder.join(name)).map_err(io)?;
     }
-    for (sealed, place) in looked.sealed.iter().filter_map(|(sealed, again)| Some((sealed, again.as_ref()?)))
-    {
-        write_index(&*disk, folder, sealed, *place);
-    }
     let mut report = OpenReport {
         log: new_log,
         created: looked.last.is_none(),
@@ -85,6 +81,11 @@ pub(super) fn open(
             (last, file)
         }
     };
+    // Only now is it certain that the segment behind each of these is there to stay.
+    for (sealed, place) in looked.sealed.iter().filter_map(|(sealed, again)| Some((sealed, again.as_ref()?)))
+    {
+        write_index(&*disk, folder, sealed, *place);
+    }
     let sealed = looked.sealed.into_iter().map(|(sealed, _)| sealed).collect();
     Ok(assemble(disk, folder, segment_limit_bytes, lock, sealed, last, file, report))
 }
@@ -115,6 +116,12 @@ impl Last {
             bad: None,
         };
         Self { header, scan, file_bytes: SEGMENT_HEADER as u64 }
+    }
+
+    /// Where a mark stands at the end that says that all records were fsynced: nothing is in doubt.
+    fn marked(&self) -> Option<u64> {
+        let covered = self.scan.bad.is_none() && self.scan.mark == self.scan.walk.position;
+        self.scan.last_block.filter(|_| covered)
     }
 }
 
@@ -324,9 +331,7 @@ fn settle(
         );
         report.torn = Some(Torn { file: name.clone(), offset, position, length_bytes, kept });
     }
-    // Nothing in doubt: a mark says that all records were fsynced, and nothing follows it.
-    if last.scan.bad.is_none() && last.scan.last_block.is_some() && last.scan.mark == last.scan.walk.position
-    {
+    if last.marked().is_some() {
         disk.sync_folder(folder)?;
         return disk.open_to_write(&path);
     }
@@ -377,9 +382,16 @@ fn assemble(
     file: Arc<dyn DiskFile>,
     report: OpenReport,
 ) -> Opened {
+    let marked = last.marked();
     let Last { header, scan, .. } = last;
-    let active =
-        Active { header: header.clone(), file: file.clone(), offsets: scan.offsets, bytes: scan.end };
+    // The mark itself may exist in the page cache alone, so the next block is written over it.
+    let end = marked.unwrap_or(scan.end);
+    let mark = match marked {
+        Some(_) => Mark::There,
+        None if scan.last_block.is_some() => Mark::Due,
+        None => Mark::NotDue,
+    };
+    let active = Active { header: header.clone(), file: file.clone(), offsets: scan.offsets, bytes: end };
     let durable = Durable::new(disk.clone(), folder.to_owned(), sealed, active);
     let writer = Writer {
         disk,
@@ -387,12 +399,12 @@ fn assemble(
         segment_limit_bytes,
         durable: durable.clone(),
         file,
-        end: scan.end,
+        end,
         last_block: scan.last_block.unwrap_or(SEGMENT_HEADER as u64),
         position: scan.walk.position,
         stamp: scan.walk.stamp,
         chain: scan.walk.chain.unwrap_or(header.chain),
-        unmarked: scan.mark < scan.walk.position,
+        mark,
         header,
         failed: None,
         _lock: lock,

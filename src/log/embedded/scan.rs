@@ -63,7 +63,7 @@ impl Walk {
     /// Passes the records of a block; says at which offset it does not continue what was passed before.
     pub(super) fn pass(&mut self, offset: u64, block: &Block) -> Result<(), (u64, String)> {
         let (header, expected) = (&block.header, self.position);
-        if header.first != expected || header.mark > header.first {
+        if header.first != expected || header.mark != expected {
             let what = format!("a block of position {} stands where {expected} is due", header.first);
             return Err((offset, what));
         }

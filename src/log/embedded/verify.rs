@@ -132,18 +132,16 @@ impl Check<'_> {
             Err(error @ OpenError::Io { .. }) => return Err(error),
             Err(error) => {
                 self.problem(Kind::Damage, name, 0, self.walk.position.min(first), error.to_string());
-                // What follows is judged by itself.
-                self.walk = Walk { position: first, chain: None, ..self.walk };
+                self.walk.chain = None;
                 return Ok(());
             }
         };
         let log = *self.counts.log.get_or_insert(header.log);
-        let due = SegmentHeader {
-            log,
-            first: self.walk.position,
-            chain: self.walk.chain.unwrap_or(header.chain),
-            stamp: self.walk.stamp,
-        };
+        // Behind a problem that has been told there is nothing to continue.
+        let due = self.walk.chain.map_or_else(
+            || SegmentHeader { log, ..header.clone() },
+            |chain| SegmentHeader { log, first: self.walk.position, chain, stamp: self.walk.stamp },
+        );
         if due != header {
             let what = "the segment does not continue the one before it";
             self.problem(Kind::Damage, name.clone(), 0, self.walk.position.min(first), what);

@@ -36,11 +36,20 @@ pub(super) struct Writer {
     pub(super) position: Position,
     pub(super) stamp: Stamp,
     pub(super) chain: [u8; 32],
-    /// The last block holds records that no durable mark in the file covers yet.
-    pub(super) unmarked: bool,
+    pub(super) mark: Mark,
     pub(super) failed: Option<String>,
     /// Held until the writer goes.
     pub(super) _lock: Lock,
+}
+
+/// Whether the next start could tell that the last block is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// There is no block to be told of.
+    NotDue,
+    Due,
+    /// A block without records stands behind the last one; the next block takes its place.
+    There,
 }
 
 impl Writer {
@@ -52,24 +61,44 @@ impl Writer {
             return Err(reason.clone());
         }
         let first = self.position;
-        let bytes: usize = records.iter().map(|(_, bytes)| bytes.len() + RECORD_HEADER).sum();
-        let done = self.roll_before(bytes).and_then(|()| self.write_block(records, bytes));
-        match done {
-            Ok(()) => Ok(first),
-            Err(error) => {
-                let reason = format!("writing position {first} failed: {error}");
-                tracing::error!(reason, "the log stops taking records until it is opened again");
-                self.failed = Some(reason.clone());
-                Err(reason)
-            }
-        }
+        let body_bytes: usize = records.iter().map(|(_, bytes)| bytes.len() + RECORD_HEADER).sum();
+        let longer = self.end + (BLOCK_HEADER + body_bytes) as u64;
+        // Never with a mark at the end: it may be in the page cache alone, and a sealed segment has to be
+        // durable to its last byte.
+        let full = longer > self.segment_limit_bytes && self.position > self.header.first;
+        let rolled = if full && self.mark != Mark::There { self.roll() } else { Ok(()) };
+        let done = rolled.and_then(|()| self.write_block(records, body_bytes));
+        done.map_err(|error| self.stop(&error)).map(|()| first)
     }
 
-    /// Writes a block without records, whose durable mark covers the last one, unless that is done.
+    /// Shows that the last block is durable to those who read the files, now beside the server or at the next
+    /// start: by a block without records behind it, or by a new segment if this one is full.
     ///
-    /// It lets those who read the files beside the server, and the next start, know that nothing is in doubt.
+    /// The mark is not fsynced: it says nothing about itself, and the next block is written in its place.
     pub(super) fn mark(&mut self) -> Result<(), String> {
-        if self.unmarked { self.append_block(Vec::new()).map(|_| ()) } else { Ok(()) }
+        if let Some(reason) = &self.failed {
+            return Err(reason.clone());
+        }
+        if self.mark != Mark::Due {
+            return Ok(());
+        }
+        let done = if self.end > self.segment_limit_bytes { self.roll() } else { self.write_mark() };
+        done.map_err(|error| self.stop(&error))
+    }
+
+    fn stop(&mut self, error: &io::Error) -> String {
+        let reason = format!("writing at position {} failed: {error}", self.durable.tail());
+        tracing::error!(reason, "the log stops taking records until it is opened again");
+        self.failed = Some(reason.clone());
+        reason
+    }
+
+    fn write_mark(&mut self) -> io::Result<()> {
+        let (first, mark) = (self.position, self.position);
+        let header = BlockHeader { body_bytes: 0, count: 0, first, mark, body_crc: crc32c::crc32c(&[]) };
+        self.file.write_at(self.end, &header.encode(self.header.seed(), self.end))?;
+        self.mark = Mark::There;
+        Ok(())
     }
 
     fn write_block(&mut self, records: Vec<(Stamp, Bytes)>, body_bytes: usize) -> io::Result<()> {
@@ -98,17 +127,13 @@ impl Writer {
 
         self.last_block = self.end;
         self.end += block.len() as u64;
-        self.unmarked = count > 0;
+        self.mark = Mark::Due;
         self.durable.show(&offsets, self.end);
         Ok(())
     }
 
-    /// Begins a new segment if a block with such a body would make this one too long.
-    fn roll_before(&mut self, body_bytes: usize) -> io::Result<()> {
-        let would_be = self.end + (BLOCK_HEADER + body_bytes) as u64;
-        if would_be <= self.segment_limit_bytes || self.position == self.header.first || body_bytes == 0 {
-            return Ok(());
-        }
+    /// Seals the segment and begins the next.
+    fn roll(&mut self) -> io::Result<()> {
         let next = SegmentHeader {
             log: self.header.log,
             first: self.position,
@@ -127,6 +152,7 @@ impl Writer {
         let active = Active { header: next.clone(), file: file.clone(), offsets: Vec::new(), bytes: end };
         self.durable.roll(active, filed.is_ok());
         (self.header, self.file, self.end, self.last_block) = (next, file, end, end);
+        self.mark = Mark::NotDue;
         Ok(())
     }
 }

@@ -366,8 +366,8 @@ impl Dataset {
                 self.seen_bytes -= size_of_val(seen.as_slice()) as u64;
                 if !in_order {
                     seen.sort_unstable();
-                    if let Some([tag, _]) = seen.array_windows().find(|[a, b]| a == b) {
-                        return Err(ScanError::new(self.at, Reason::Duplicate { tag: *tag }));
+                    if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
+                        return Err(ScanError::new(self.at, Reason::Duplicate { tag: twice[0] }));
                     }
                 }
                 if !level.passed_over && !self.levels.is_empty() {
