@@ -500,7 +500,7 @@ fn an_event_of_the_future_or_one_that_is_broken_stops_the_fold() {
 #[test]
 fn the_first_valid_name_of_the_log_stays() {
     let mut world = World::new();
-    let mut named = |world: &mut World, log: u128, late: bool| {
+    let named = |world: &mut World, log: u128, late: bool| {
         let event = world.head(Payload::LogCreated { log: Uuid::from_u128(log) });
         if late {
             world.now += VALIDITY + 1;
