@@ -206,15 +206,6 @@ impl Archive {
         Ok(released::before(&self.0.parts.state.reader(), before, limit)?)
     }
 
-    /// Whether any event named the blob under `key`.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn knows_blob(&self, key: &str) -> Result<bool, ReadError> {
-        self.ready()?;
-        Ok(released::state(&self.0.parts.state.reader(), key)?.is_some())
-    }
-
     /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.
     ///
     /// # Errors

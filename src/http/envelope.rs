@@ -4,24 +4,20 @@
 //! route `api-supported-versions`, every answer to a write `Kymo-Position`.
 //! Elsewhere: the routes (`http::router`), the meaning of positions (`archive`).
 
-use std::convert::Infallible;
-
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use tower::ServiceExt;
 
-use super::App;
 use super::counted::Counted;
 use super::error::Error;
 use super::routing::{self, SUPPORTED, Target, Version};
 use super::urls::Base;
+use super::{App, left_out};
 use crate::archive::Asking;
 use crate::base::{Partition, Position};
 use crate::event::Actor;
@@ -101,8 +97,7 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
         headers.insert(REQUEST_ID, id);
     }
     if is_head && !response.headers().contains_key(CONTENT_LENGTH) {
-        // A body left out must not be taken for one of length 0.
-        *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+        *response.body_mut() = left_out();
     }
     counted.answered(response)
 }
@@ -120,13 +115,13 @@ pub(super) struct Doors {
 
 /// Leads a request to its router.
 pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -> Response {
-    if request.uri().query().is_some_and(routing::is_guarded) {
-        return Error::QueryGuard.into_response();
-    }
     match routing::target(request.uri().path()) {
         Target::Plain { path } => {
             *request.uri_mut() = with_path(request.uri(), &path);
-            open(doors.plain, request).await
+            match unguarded(request.uri()) {
+                Ok(()) => open(doors.plain, request).await,
+                Err(error) => error.into_response(),
+            }
         }
         Target::UnknownVersion => versioned_headers(Error::UnsupportedVersion.into_response()),
         Target::Versioned { version, partition, path } => {
@@ -147,8 +142,8 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
 async fn versioned(doors: Doors, request: Request) -> Response {
     let app = doors.app;
     let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
-    let ready = app.archive.ready().map_err(|error| Error::CatchingUp(error.to_string()));
-    let response = match ready.and_then(|()| min_position(request.headers())) {
+    let checked = unguarded(request.uri()).and_then(|()| app.ready());
+    let response = match checked.and_then(|()| min_position(request.headers())) {
         Err(error) => error.into_response(),
         Ok(None) => open(doors.versioned, request).await,
         Ok(Some(position)) => match app.passed(position).await {
@@ -190,6 +185,10 @@ fn versioned_headers(mut response: Response) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("Origin, Accept"));
     response
+}
+
+fn unguarded(uri: &Uri) -> Result<(), Error> {
+    if uri.query().is_some_and(routing::is_guarded) { Err(Error::QueryGuard) } else { Ok(()) }
 }
 
 fn min_position(headers: &HeaderMap) -> Result<Option<Position>, Error> {

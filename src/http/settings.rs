@@ -24,7 +24,7 @@ pub struct Settings {
     pub uri_bytes: usize,
     /// Most bytes of the request line and headers together; beyond it 431.
     pub head_bytes: usize,
-    /// How long a request may take to send its headers.
+    /// How long a connection may take to send the headers of its next request.
     pub head_time: Duration,
     /// How long a client may take nothing of an answer that is waiting for it.
     pub write_time: Duration,
@@ -49,7 +49,7 @@ impl Default for Settings {
             body_bytes_per_window: 8 << 10,
             uri_bytes: 48 << 10,
             head_bytes: 64 << 10,
-            head_time: Duration::from_secs(20),
+            head_time: Duration::from_secs(60),
             write_time: Duration::from_secs(60),
             position_time: Duration::from_secs(10),
             connections: 2048,

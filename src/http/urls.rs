@@ -14,17 +14,30 @@ use super::routing::Version;
 use crate::dicom::uid::Uid;
 use crate::event::{InstanceKey, Scope};
 
-/// The values between the literals of a path, decoded.
-async fn values<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<(String, String)>, Error> {
+/// The values between the literals of a path, decoded, under the names of the route.
+pub(super) struct Values(Vec<(String, String)>);
+
+/// The values of a request's path.
+pub(super) async fn values<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Values, Error> {
     match Path::<Vec<(String, String)>>::from_request_parts(parts, state).await {
-        Ok(Path(values)) => Ok(values),
+        Ok(Path(values)) => Ok(Values(values)),
         Err(_) => Err(Error::Identifier("a segment of the path is no text".to_owned())),
     }
 }
 
-fn uid(values: &[(String, String)], name: &str) -> Result<Option<Uid>, Error> {
-    let Some((_, text)) = values.iter().find(|(known, _)| known == name) else { return Ok(None) };
-    Uid::parse(text).map(Some).map_err(|bad| Error::Identifier(format!("{name}: {bad}")))
+impl Values {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The UID under `name`, if the route has it.
+    ///
+    /// # Errors
+    /// [`Error::Identifier`] when it is no UID.
+    pub(super) fn uid(&self, name: &str) -> Result<Option<Uid>, Error> {
+        let uid = self.text(name).map(Uid::parse).transpose();
+        uid.map_err(|bad| Error::Identifier(format!("{name}: {bad}")))
+    }
 }
 
 /// The study, series or instance a path names; 400 when one of them is no UID.
@@ -35,15 +48,15 @@ impl<S: Send + Sync> FromRequestParts<S> for UrlScope {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let values = values(parts, state).await?;
-        let Some(study) = uid(&values, "study")? else {
+        let Some(study) = values.uid("study")? else {
             return Err(Error::Identifier("the path names no study".to_owned()));
         };
-        Ok(Self(Scope { study, series: uid(&values, "series")?, instance: uid(&values, "instance")? }))
+        Ok(Self(Scope { study, series: values.uid("series")?, instance: values.uid("instance")? }))
     }
 }
 
 /// The study a path names, if it names one. Not yet read: other checks come before a bad one shows.
-pub(super) struct UrlStudy(Vec<(String, String)>);
+pub(super) struct UrlStudy(Values);
 
 impl UrlStudy {
     /// The study.
@@ -51,7 +64,7 @@ impl UrlStudy {
     /// # Errors
     /// [`Error::Identifier`] when it is no UID.
     pub(super) fn read(&self) -> Result<Option<Uid>, Error> {
-        uid(&self.0, "study")
+        self.0.uid("study")
     }
 }
 
@@ -71,8 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UrlFrames {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let values = values(parts, state).await?;
-        let list = values.iter().find(|(name, _)| name == "frames").map_or("", |(_, list)| list.as_str());
-        frame_numbers(list).map(Self)
+        frame_numbers(values.text("frames").unwrap_or_default()).map(Self)
     }
 }
 
@@ -140,7 +152,7 @@ mod tests {
 
     #[test]
     fn uids_may_be_padded_but_not_malformed() {
-        let read = |text: &str| uid(&[("study".to_owned(), text.to_owned())], "study");
+        let read = |text: &str| Values(vec![("study".to_owned(), text.to_owned())]).uid("study");
         assert_eq!(read("1.2.3  ").ok().flatten().map(|uid| uid.to_string()), Some("1.2.3".to_owned()));
         assert_eq!(read("01..2").ok().flatten().map(|uid| uid.to_string()), Some("01..2".to_owned()));
         for bad in ["", " ", "1.2.", "1.2a", "../1\0", &"1".repeat(65)] {

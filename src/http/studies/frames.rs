@@ -22,12 +22,12 @@ use super::{broken, not_found};
 use crate::archive::{Framed, ReadError};
 use crate::blob::{self, Blobs, Expected};
 use crate::dicom::frames::{FrameIndex, FrameSource};
-use crate::http::App;
 use crate::http::accept::{EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::{UrlFrames, UrlScope};
+use crate::http::{App, left_out};
 
 const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
@@ -99,7 +99,7 @@ impl Frames {
         };
         let head = [(CONTENT_TYPE, header_value(kind)), (CONTENT_LENGTH, HeaderValue::from(length_bytes))];
         if *method == Method::HEAD {
-            return Ok((head, Body::empty()).into_response());
+            return Ok((head, left_out()).into_response());
         }
         let data = self.open(number).await?.map_err(|error| broken(ReadError::Blob(error)));
         Ok((head, Body::from_stream(data)).into_response())
@@ -116,7 +116,7 @@ impl Frames {
         let boundary = app.archive.new_id().simple().to_string();
         let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
         if *method == Method::HEAD {
-            return Ok((head, Body::empty()).into_response());
+            return Ok((head, left_out()).into_response());
         }
         let part = |data: Data, kind: String| Part {
             content_type: kind,

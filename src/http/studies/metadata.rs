@@ -19,7 +19,7 @@ use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::media;
 use crate::http::urls::UrlScope;
-use crate::http::{App, DICOM_JSON, blocking};
+use crate::http::{App, DICOM_JSON, blocking, left_out};
 
 /// Datasets read ahead of the client.
 const AHEAD: usize = 8;
@@ -45,7 +45,7 @@ pub(in crate::http) async fn metadata(
     }
     let kind = [(CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
     if method == Method::HEAD {
-        return Ok((etag, kind).into_response());
+        return Ok((etag, kind, left_out()).into_response());
     }
     let archive = app.archive.clone();
     let mut pages = Pages::of(&archive, partition, scope);

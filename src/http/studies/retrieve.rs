@@ -15,12 +15,12 @@ use super::{Pages, broken};
 use crate::archive::{LiveInstance, ReadError};
 use crate::blob::{Blobs, Expected};
 use crate::dicom::uid::Uid;
-use crate::http::App;
 use crate::http::accept::{Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::UrlScope;
+use crate::http::{App, left_out};
 
 /// Files looked at together before an answer begins.
 const CHECKS: usize = 8;
@@ -90,7 +90,7 @@ async fn single(
         (CONTENT_LENGTH, HeaderValue::from(file.length_bytes)),
     ];
     if *method == Method::HEAD {
-        return Ok((head, Body::empty()).into_response());
+        return Ok((head, left_out()).into_response());
     }
     let data = app.archive.blobs().read(&file, 0..file.length_bytes).await?;
     let data = data.map_err(|error| broken(ReadError::Blob(error)));
@@ -107,7 +107,7 @@ async fn several(
     let boundary = app.archive.new_id().simple().to_string();
     let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
     if *method == Method::HEAD {
-        return Ok((head, Body::empty()).into_response());
+        return Ok((head, left_out()).into_response());
     }
     let archive = app.archive.clone();
     let mut files = files.into_iter();

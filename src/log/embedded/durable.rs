@@ -177,14 +177,13 @@ impl Durable {
             let behind = parts.sealed.partition_point(|sealed| sealed.header.first <= from);
             parts.sealed[behind - 1].clone()
         };
-        let io = |error: io::Error| ReadError::Io(error.to_string());
         let at_once =
             self.sealed_run(&sealed, from, wanted).ok().and_then(|run| run.records(limit_bytes).ok());
         if let Some(records) = at_once {
             return Ok(records);
         }
         self.index_again(&sealed)?;
-        let run = self.sealed_run(&sealed, from, wanted).map_err(io)?;
+        let run = self.sealed_run(&sealed, from, wanted)?;
         run.records(limit_bytes).map_err(|error| error.into_read_error(&run))
     }
 
@@ -218,10 +217,9 @@ impl Durable {
 
     /// Makes the offsets of a sealed segment again from the segment itself.
     fn index_again(&self, sealed: &Sealed) -> Result<(), ReadError> {
-        let io = |error: io::Error| ReadError::Io(error.to_string());
         let name = segment_name(sealed.header.first);
-        let file = self.disk.open(&self.folder.join(&name)).map_err(io)?;
-        let found = scan::scan(&*file, &sealed.header).map_err(io)?;
+        let file = self.disk.open(&self.folder.join(&name))?;
+        let found = scan::scan(&*file, &sealed.header)?;
         if let Some(bad) = found.bad {
             return Err(ReadError::Damaged {
                 file: name,
@@ -264,7 +262,7 @@ enum Astray {
 impl Astray {
     fn into_read_error(self, run: &Run) -> ReadError {
         match self {
-            Self::Io(error) => ReadError::Io(error.to_string()),
+            Self::Io(error) => error.into(),
             Self::Record(offset, position, what) => {
                 let file = segment_name(run.header.first);
                 ReadError::Damaged { file, offset, position, what: what.to_owned() }

@@ -56,7 +56,7 @@ impl SegmentReader {
     /// # Errors
     /// [`ReadError::Damaged`], [`ReadError::Io`]
     pub fn read(&mut self, limit_bytes: usize) -> Result<Vec<Record>, ReadError> {
-        let firsts = self.firsts().map_err(io)?;
+        let firsts = self.firsts()?;
         let behind = firsts.partition_point(|first| *first <= self.next);
         let Some(at) = behind.checked_sub(1) else { return Ok(Vec::new()) };
         let mut given = Vec::new();
@@ -132,10 +132,6 @@ impl SegmentReader {
     }
 }
 
-fn io(error: std::io::Error) -> ReadError {
-    ReadError::Io(error.to_string())
-}
-
 /// The block at `offset`, or `None` if it is not, or not yet, there.
 fn whole_block(
     file: &dyn DiskFile,
@@ -144,16 +140,16 @@ fn whole_block(
     sealed: bool,
     position: Position,
 ) -> Result<Option<Block>, ReadError> {
-    let (seed, length) = (header.seed(), file.length().map_err(io)?);
-    let what = match scan::block_at(file, seed, offset, length).map_err(io)? {
+    let (seed, length) = (header.seed(), file.length()?);
+    let what = match scan::block_at(file, seed, offset, length)? {
         Met::End => return Ok(None),
         Met::Block(block) => return Ok(Some(block)),
         Met::Bad(what) => what,
     };
-    let length = file.length().map_err(io)?;
-    let durable = sealed || scan::later_block(file, seed, offset + 1, length).map_err(io)?.is_some();
+    let length = file.length()?;
+    let durable = sealed || scan::later_block(file, seed, offset + 1, length)?.is_some();
     // It may have been in the middle of its write a moment ago; if it was durable it is whole now.
-    match scan::block_at(file, seed, offset, length).map_err(io)? {
+    match scan::block_at(file, seed, offset, length)? {
         Met::Block(block) => Ok(Some(block)),
         Met::Bad(_) | Met::End if !durable => Ok(None),
         Met::Bad(_) | Met::End => {

@@ -49,7 +49,7 @@ mod damage_tests;
 mod tests;
 
 /// What can be set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// A segment that would grow longer is sealed (one block longer than this stands alone).
     pub segment_bytes: u64,

@@ -147,13 +147,10 @@ pub(super) fn serve(writer: Writer, clock: &dyn Clock, queue: &Queue, mark_after
     let mut writer = writer;
     loop {
         let idle_after = (writer.mark == Mark::Due && writer.failed.is_none()).then_some(mark_after);
-        let outcome = match queue.next(idle_after) {
-            Next::Write(group) => write(&mut writer, clock, group),
-            Next::Idle => writer.mark(),
+        match queue.next(idle_after) {
+            Next::Write(group) => write(&mut writer, clock, queue, group),
+            Next::Idle => writer.mark().unwrap_or_else(|reason| queue.stop(&reason)),
             Next::End => break,
-        };
-        if let Err(reason) = outcome {
-            queue.stop(&reason);
         }
     }
     // A failure stops the writer, and the next start finds what it finds.
@@ -162,14 +159,17 @@ pub(super) fn serve(writer: Writer, clock: &dyn Clock, queue: &Queue, mark_after
     drop(ending);
 }
 
-fn write(writer: &mut Writer, clock: &dyn Clock, group: Vec<Waiting>) -> Result<(), String> {
+fn write(writer: &mut Writer, clock: &dyn Clock, queue: &Queue, group: Vec<Waiting>) {
     let records = group.iter().map(|one| (clock.now(), one.record.clone())).collect();
     let outcome = writer.append_block(records);
+    if let Err(reason) = &outcome {
+        // Before anyone is answered: who hears of the failure finds the log stopped.
+        queue.stop(reason);
+    }
     for (number, one) in group.into_iter().enumerate() {
         one.answer(match &outcome {
             Ok(first) => Ok(Position(first.0 + number as u64)),
             Err(reason) => Err(AppendError::Stopped(reason.clone())),
         });
     }
-    outcome.map(|_| ())
 }

@@ -147,14 +147,15 @@ impl Check<'_> {
             self.problem(Kind::Damage, name.clone(), 0, self.walk.position.min(first), what);
         }
         self.walk = Walk::from(&header);
-        let before = self.counts.records;
+        let before = self.counts.clone();
         let length = file.length().map_err(io)?;
         let (offsets, last_block) = self.blocks(&header, &*file, length, last).map_err(io)?;
-        if !last {
+        // Beside a damaged segment its index can say nothing.
+        if !last && self.counts.problems == before.problems {
             self.index(&header, &offsets, last_block, length)?;
         }
         self.counts.bytes += length;
-        let records = self.counts.records - before;
+        let records = self.counts.records - before.records;
         (self.visit)(Finding::Segment { file: name, records, bytes: length });
         Ok(())
     }

@@ -1,3 +1,4 @@
 //! What the tests are made with.
 
 pub(crate) mod dicom;
+pub(crate) mod served;
