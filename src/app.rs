@@ -229,19 +229,25 @@ impl Node {
             }));
         }
         let probed = (blobs.clone(), lake.clone());
-        tokio::spawn(workers::every("sweep of unnamed files", sweep::UNNAMED_EVERY, stop.clone(), move || {
-            let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
-            async move {
-                let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
-                metrics::blobs_removed(swept.removed);
-                Ok::<_, sweep::Error>(())
-            }
-        }));
+        tokio::spawn(workers::every(
+            "sweep of unnamed files",
+            sweep::UNNAMED_EVERY,
+            stop.clone(),
+            move || {
+                let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
+                async move {
+                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
+                    metrics::blobs_removed(swept.removed);
+                    Ok::<_, sweep::Error>(())
+                }
+            },
+        ));
         let (ids, clock) = (Arc::clone(&self.ids), Arc::clone(&self.clock));
         let (health, stopped) = (self.health.clone(), stop.clone());
         tokio::spawn(async move {
             let (blobs, lake) = probed;
-            workers::health::watch(blobs, lake, ids, clock, stopped, |found| report_blobs(&health, found)).await;
+            workers::health::watch(blobs, lake, ids, clock, stopped, |found| report_blobs(&health, found))
+                .await;
         });
         tokio::spawn(observe(
             self.archive.clone(),
@@ -299,7 +305,11 @@ async fn observe(
         match &view.state {
             State::Live => health.set("search", Status::Healthy, format!("at {}", view.next)),
             State::CatchingUp => {
-                health.set("search", Status::Degraded, format!("catching up: {} of {}", view.next, view.head));
+                health.set(
+                    "search",
+                    Status::Degraded,
+                    format!("catching up: {} of {}", view.next, view.head),
+                );
             }
             State::Rebuilding { why } => {
                 let what = format!("rebuilding ({why}): {} of {}", view.next, view.head);
