@@ -205,12 +205,8 @@ impl Node {
     /// What the public router needs.
     #[must_use]
     pub fn http(&self, settings: http::Settings, metrics: metrics::Metrics) -> http::App {
-        http::App {
-            archive: self.archive.clone(),
-            health: self.health.clone(),
-            metrics: Some(metrics),
-            settings: Arc::new(settings),
-        }
+        let (archive, search) = (self.archive.clone(), self.search.clone());
+        http::App::new(archive, search, self.health.clone(), Some(metrics), settings)
     }
 
     /// Starts what works in the background until `stop`.

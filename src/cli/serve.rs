@@ -40,8 +40,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         ending.cancel();
     });
     let settings = config.http.clone();
-    let serving =
-        server::serve(listener, http::router(app), &settings, stop.clone().cancelled_owned());
+    let serving = server::serve(listener, http::router(app), &settings, stop.clone().cancelled_owned());
     let commanding =
         server::serve(admin, http::admin::router(operator), &settings, stop.clone().cancelled_owned());
     tokio::join!(serving, commanding);
