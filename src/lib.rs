@@ -14,11 +14,13 @@
 //! [`base`] words every room speaks · [`dicom`] DICOM as bytes and datasets · [`event`] what the archive is
 //! told · [`log`] records in one durable order · [`blob`] files · [`tables`] small rows with a cursor ·
 //! [`archive`] ingest, fold, state · [`projections`] search · [`workers`] what follows outside · [`ops`]
-//! health, metrics, tracing · [`http`] requests and answers.
+//! health, metrics, tracing · [`http`] requests and answers · [`config`], [`app`] settings and wiring.
 
+pub mod app;
 pub mod archive;
 pub mod base;
 pub mod blob;
+pub mod config;
 pub mod dicom;
 pub mod event;
 pub mod http;

@@ -206,15 +206,6 @@ impl Archive {
         Ok(released::before(&self.0.parts.state.reader(), before, limit)?)
     }
 
-    /// Whether any event named the blob under `key`.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn knows_blob(&self, key: &str) -> Result<bool, ReadError> {
-        self.ready()?;
-        Ok(released::state(&self.0.parts.state.reader(), key)?.is_some())
-    }
-
     /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.
     ///
     /// # Errors
@@ -242,10 +233,11 @@ impl Archive {
         self.0.parts.clock.now()
     }
 
-    /// A new id from the archive's source.
+    /// A new id from the archive's source, of the later of clock and feed time: the sweep takes a file for
+    /// abandoned when feed time is long past its version id, also after a clock once ran ahead.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
-        self.0.parts.ids.next(self.now())
+        self.0.parts.ids.next(self.now().max(self.progress().time))
     }
 }
 

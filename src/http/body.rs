@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
@@ -62,8 +62,6 @@ pub(super) struct Incoming {
     /// Waiting time left and bytes still wanted in this window.
     left: Duration,
     wanted: u64,
-    /// A client that waits for `100 Continue` has sent nothing yet, so there is nothing to drain.
-    untouched: bool,
 }
 
 impl Incoming {
@@ -76,8 +74,7 @@ impl Incoming {
         if declared.is_some_and(|declared| declared > limits.bytes) {
             return Err(BodyError::TooLarge { limit_bytes: limits.bytes });
         }
-        let untouched = headers.contains_key(EXPECT);
-        Ok(Self { body, limits, seen: 0, left: limits.window, wanted: limits.bytes_per_window, untouched })
+        Ok(Self { body, limits, seen: 0, left: limits.window, wanted: limits.bytes_per_window })
     }
 
     /// The next bytes, never empty; `None` at the end.
@@ -85,7 +82,6 @@ impl Incoming {
     /// # Errors
     /// [`BodyError`]; the body is of no more use then.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        self.untouched = false;
         loop {
             let began = Instant::now();
             let Ok(frame) = timeout(self.left, self.body.frame()).await else { return Err(self.stalled()) };
@@ -109,26 +105,28 @@ impl Incoming {
         }
     }
 
-    /// Reads a bounded rest of a refused body. A client that is cut off while it sends often never reads the
-    /// answer.
-    pub(super) async fn drain(mut self) {
-        if self.untouched {
-            return;
-        }
-        let mut left = DRAIN_BYTES;
-        let rest = async {
-            while left > 0 {
-                let Some(Ok(frame)) = self.body.frame().await else { return };
-                left = left.saturating_sub(frame.data_ref().map_or(0, |bytes| bytes.len() as u64));
-            }
-        };
-        // Whether it was all or not, the answer is sent now.
-        let _ = timeout(DRAIN_TIME, rest).await;
+    /// What has not been read.
+    pub(super) fn into_rest(self) -> Body {
+        self.body
     }
 
     fn stalled(&self) -> BodyError {
         BodyError::Stalled { bytes: self.limits.bytes_per_window, seconds: self.limits.window.as_secs() }
     }
+}
+
+/// Reads a bounded rest of a refused body: a client that is cut off while it sends often never reads the
+/// answer.
+pub(super) async fn drain(mut rest: Body) {
+    let mut left = DRAIN_BYTES;
+    let reading = async {
+        while left > 0 {
+            let Some(Ok(frame)) = rest.frame().await else { return };
+            left = left.saturating_sub(frame.data_ref().map_or(0, |bytes| bytes.len() as u64));
+        }
+    };
+    // Whether that was all or not, the answer is sent now.
+    let _ = timeout(DRAIN_TIME, reading).await;
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::envelope::Asked;
 use super::error::Error;
 use super::routing::Version;
 use super::urls::query_pairs;
-use super::{App, blocking};
+use super::{App, blocking, left_out};
 use crate::archive::{Archive, FeedRow, FeedState};
 use crate::base::Stamp;
 use crate::event::Action;
@@ -57,7 +57,7 @@ pub(super) async fn list(
     };
     let kind = [(CONTENT_TYPE, JSON)];
     if method == Method::HEAD {
-        return Ok((kind, Body::empty()).into_response());
+        return Ok((kind, left_out()).into_response());
     }
     let archive = app.archive;
     let mut separator = "[";

@@ -4,24 +4,21 @@
 //! route `api-supported-versions`, every answer to a write `Kymo-Position`.
 //! Elsewhere: the routes (`http::router`), the meaning of positions (`archive`).
 
-use std::convert::Infallible;
-
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use tower::ServiceExt;
+use tracing::Instrument;
 
-use super::App;
 use super::counted::Counted;
 use super::error::Error;
 use super::routing::{self, SUPPORTED, Target, Version};
 use super::urls::Base;
+use super::{App, left_out};
 use crate::archive::Asking;
 use crate::base::{Partition, Position};
 use crate::event::Actor;
@@ -92,17 +89,18 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     let request_id = given.map_or_else(|| app.archive.new_id().to_string(), str::to_owned);
     let trace_id = request.headers().get(&TRACEPARENT).and_then(|text| trace_id(text.to_str().ok()?));
     let id = HeaderValue::from_str(&request_id);
+    let span = tracing::info_span!("request", request_id, trace_id);
     let too_long = request.uri().to_string().len() > app.settings.uri_bytes;
     request.extensions_mut().insert(Ids { request_id, trace_id });
-    let mut response = if too_long { Error::UriTooLong.into_response() } else { next.run(request).await };
+    let mut response =
+        if too_long { Error::UriTooLong.into_response() } else { next.run(request).instrument(span).await };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = id {
         headers.insert(REQUEST_ID, id);
     }
     if is_head && !response.headers().contains_key(CONTENT_LENGTH) {
-        // A body left out must not be taken for one of length 0.
-        *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+        *response.body_mut() = left_out();
     }
     counted.answered(response)
 }
@@ -120,13 +118,13 @@ pub(super) struct Doors {
 
 /// Leads a request to its router.
 pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -> Response {
-    if request.uri().query().is_some_and(routing::is_guarded) {
-        return Error::QueryGuard.into_response();
-    }
     match routing::target(request.uri().path()) {
         Target::Plain { path } => {
             *request.uri_mut() = with_path(request.uri(), &path);
-            open(doors.plain, request).await
+            match unguarded(request.uri()) {
+                Ok(()) => open(doors.plain, request).await,
+                Err(error) => error.into_response(),
+            }
         }
         Target::UnknownVersion => versioned_headers(Error::UnsupportedVersion.into_response()),
         Target::Versioned { version, partition, path } => {
@@ -134,8 +132,7 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
             let Some(ids) = ids else {
                 return Error::Internal("a request has no id".to_owned()).into_response();
             };
-            let public_url = doors.app.settings.public_url.as_deref();
-            let base = Base::of(public_url, request.uri(), request.headers(), version);
+            let base = Base::of(&doors.app.settings, request.uri(), request.headers(), version);
             *request.uri_mut() = with_path(request.uri(), &path);
             request.extensions_mut().insert(Asked { version, base, ids, partition });
             versioned(doors, request).await
@@ -147,8 +144,8 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
 async fn versioned(doors: Doors, request: Request) -> Response {
     let app = doors.app;
     let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
-    let ready = app.archive.ready().map_err(|error| Error::CatchingUp(error.to_string()));
-    let response = match ready.and_then(|()| min_position(request.headers())) {
+    let checked = unguarded(request.uri()).and_then(|()| app.ready());
+    let response = match checked.and_then(|()| min_position(request.headers())) {
         Err(error) => error.into_response(),
         Ok(None) => open(doors.versioned, request).await,
         Ok(Some(position)) => match app.passed(position).await {
@@ -190,6 +187,10 @@ fn versioned_headers(mut response: Response) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, HeaderValue::from_static("Origin, Accept"));
     response
+}
+
+fn unguarded(uri: &Uri) -> Result<(), Error> {
+    if uri.query().is_some_and(routing::is_guarded) { Err(Error::QueryGuard) } else { Ok(()) }
 }
 
 fn min_position(headers: &HeaderMap) -> Result<Option<Position>, Error> {

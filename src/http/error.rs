@@ -15,6 +15,7 @@ use super::multipart::MultipartError;
 use crate::archive::{ReadError, SubmitError};
 use crate::base::Position;
 use crate::blob;
+use crate::projections::search::{BadMetadata, QueryError, SearchError};
 
 /// Seconds after which a refused client may well try again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
@@ -51,6 +52,9 @@ pub(super) enum Error {
     /// Several frames in a single part.
     #[error("Several frames can only be had as multipart/related.")]
     FramesNeedMultipart,
+    /// A bad search parameter or attribute.
+    #[error("The query is invalid: {0}.")]
+    Query(#[from] QueryError),
     /// The body.
     #[error("The request cannot be read: {0}.")]
     Body(#[from] BodyError),
@@ -81,6 +85,12 @@ pub(super) enum Error {
     /// The log took it, but too late for the fold to accept it.
     #[error("The request reached the log too late and had no effect.")]
     TooLate,
+    /// A search without an answer.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// Metadata of ours that cannot be read.
+    #[error(transparent)]
+    Metadata(#[from] BadMetadata),
     /// A view is still catching up after a start.
     #[error("The archive has started and is still reading its log: {0}.")]
     CatchingUp(String),
@@ -113,6 +123,7 @@ impl Error {
             | Self::MinPosition
             | Self::StartParameter
             | Self::FramesNeedMultipart => StatusCode::BAD_REQUEST,
+            Self::Query(error) => query_status(error),
             Self::Body(error) | Self::Multipart(MultipartError::Body(error)) => body_status(error),
             Self::Multipart(MultipartError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
@@ -123,7 +134,8 @@ impl Error {
             Self::Read(error) => read_status(error),
             Self::Blob(error) => blob_status(error),
             Self::TooLate | Self::CatchingUp(_) | Self::NotVisibleYet(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Search(error) => search_status(error),
+            Self::Internal(_) | Self::Metadata(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -194,6 +206,32 @@ fn read_status(error: &ReadError) -> StatusCode {
         }
         ReadError::Blob(file) => blob_status(file),
         ReadError::Event(..) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn query_status(error: &QueryError) -> StatusCode {
+    match error {
+        QueryError::UnknownParameter(_)
+        | QueryError::NotQueryable(_)
+        | QueryError::Duplicate(_)
+        | QueryError::DuplicateInOtherForm(_)
+        | QueryError::EmptyValue(_)
+        | QueryError::BadDate { .. }
+        | QueryError::BadRange { .. }
+        | QueryError::QuotationMark(_)
+        | QueryError::SequencePath(_)
+        | QueryError::BadLimit { .. }
+        | QueryError::BadOffset { .. }
+        | QueryError::BadFuzzyMatching { .. }
+        | QueryError::BadIncludeField { .. } => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn search_status(error: &SearchError) -> StatusCode {
+    match error {
+        SearchError::NotReady(_) | SearchError::Busy | SearchError::Damaged(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

@@ -8,17 +8,23 @@
 //! Invariant: bodies stream both ways; no handler holds a file.
 //! Elsewhere: what is true (`archive`), what is found (`projections::search`), the socket (`server`).
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::get;
+use futures_util::stream;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ReadError};
 use crate::base::Position;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
+use crate::projections::runner::State;
+use crate::projections::search::Search;
 
 mod accept;
 pub mod admin;
@@ -27,6 +33,7 @@ mod change_feed;
 mod counted;
 mod envelope;
 mod error;
+mod etag;
 mod health;
 mod media;
 mod multipart;
@@ -48,32 +55,61 @@ const DICOM_JSON: &str = "application/dicom+json";
 /// What the handlers use. Clones are the same archive.
 #[derive(Clone)]
 pub struct App {
-    /// What is true.
-    pub archive: Archive,
-    /// Where health is reported.
-    pub health: Health,
-    /// What `/metrics` shows; `None` records nothing.
-    pub metrics: Option<Metrics>,
-    /// How requests are met.
-    pub settings: Arc<Settings>,
+    archive: Archive,
+    search: Search,
+    health: Health,
+    metrics: Option<Metrics>,
+    settings: Arc<Settings>,
+    /// The first position behind all writes that were answered while search was not to be asked.
+    unshown: Arc<AtomicU64>,
 }
 
 impl App {
-    /// Waits, within the bound of the settings, until this node has passed `position`.
-    async fn passed(&self, position: Position) -> Result<(), Error> {
-        self.archive.reached(position, self.settings.position_time).await?;
-        Ok(())
+    /// What is true, what is found, where health is reported, what `/metrics` shows (`None` records
+    /// nothing), and how requests are met.
+    #[must_use]
+    pub fn new(
+        archive: Archive,
+        search: Search,
+        health: Health,
+        metrics: Option<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        Self { archive, search, health, metrics, settings: Arc::new(settings), unshown: Arc::default() }
     }
 
-    /// Waits until what was written at `position`, which the fold has passed, shows in every view that
-    /// promises it.
+    /// Whether this node has read its log to the end it had at the start.
+    fn ready(&self) -> Result<(), Error> {
+        self.archive.ready().map_err(|error| match error {
+            ReadError::Behind { .. } => Error::CatchingUp(error.to_string()),
+            other => Error::Read(other),
+        })
+    }
+
+    /// Waits, within the bound of the settings, until this node has passed `position`: the fold, and
+    /// behind it the views.
+    async fn passed(&self, position: Position) -> Result<(), Error> {
+        let passed = self.search.reached(position, self.settings.position_time).await;
+        passed.map_err(|behind| ReadError::Behind { wanted: behind.wanted, reached: behind.next }.into())
+    }
+
+    /// Waits until what was written at `position`, which the fold has passed, shows in every view that can
+    /// be asked. A search that answers nothing hides nothing: nobody waits for it, but it waits for this
+    /// position before it answers again ([`Self::searchable`]).
     async fn shown(&self, position: Position) -> Result<(), Error> {
+        if self.search.status().rows.state != State::Live {
+            self.unshown.fetch_max(position.next().0, Ordering::SeqCst);
+            return Ok(());
+        }
         self.passed(position).await.map_err(|_| Error::NotVisibleYet(position))
     }
 
-    /// Whether questions to the search view can be answered.
-    fn search_ready(&self) -> Result<(), Error> {
-        Ok(())
+    /// Waits until search shows every write that was answered.
+    async fn searchable(&self) -> Result<(), Error> {
+        match self.unshown.load(Ordering::SeqCst).checked_sub(1) {
+            None => Ok(()),
+            Some(position) => self.passed(Position(position)).await,
+        }
     }
 }
 
@@ -84,6 +120,11 @@ async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) 
         // Passed on to the layer that answers for panics. A running look-up is never cancelled.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Stands for the body in the answer to a HEAD: its length is not known, and must not be taken for 0.
+fn left_out() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
 }
 
 /// Everything the archive answers.
@@ -99,11 +140,16 @@ pub fn router(app: App) -> Router {
 
 /// Routes below `/v{n}`; literals in lower case, without version and partition segment.
 fn versioned(app: App) -> Router {
-    use studies::{delete, frames, metadata, retrieve, store};
+    use studies::{delete, frames, metadata, retrieve, search, store};
     let study = get(retrieve::retrieve).post(store::create).put(store::upsert).delete(delete::delete);
     let files = get(retrieve::retrieve).delete(delete::delete);
     Router::new()
-        .route("/studies", post(store::create).put(store::upsert))
+        .route("/studies", get(search::search).post(store::create).put(store::upsert))
+        .route("/series", get(search::search))
+        .route("/instances", get(search::search))
+        .route("/studies/{study}/series", get(search::search))
+        .route("/studies/{study}/instances", get(search::search))
+        .route("/studies/{study}/series/{series}/instances", get(search::search))
         .route("/studies/{study}", study)
         .route("/studies/{study}/metadata", get(metadata::metadata))
         .route("/studies/{study}/series/{series}", files.clone())

@@ -14,6 +14,9 @@ pub struct Settings {
     /// `https://host[:port][/base]` that the URLs in answers begin with; `None` takes each request's own
     /// authority.
     pub public_url: Option<String>,
+    /// Whether `X-Forwarded-Host`, `-Prefix` and `-Proto` are taken from whoever sends them: only behind a
+    /// proxy that sets them itself (`studies.md` §1.7).
+    pub trust_forwarded: bool,
     /// Most bytes of one request's body (`studies.md` §2.4).
     pub body_bytes: u64,
     /// Within each such time of waiting for a body, `body_bytes_per_window` must come.
@@ -24,7 +27,7 @@ pub struct Settings {
     pub uri_bytes: usize,
     /// Most bytes of the request line and headers together; beyond it 431.
     pub head_bytes: usize,
-    /// How long a request may take to send its headers.
+    /// How long a connection may take to send the headers of its next request.
     pub head_time: Duration,
     /// How long a client may take nothing of an answer that is waiting for it.
     pub write_time: Duration,
@@ -44,12 +47,13 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             public_url: None,
+            trust_forwarded: false,
             body_bytes: 4 << 30,
             body_window: Duration::from_secs(30),
             body_bytes_per_window: 8 << 10,
             uri_bytes: 48 << 10,
             head_bytes: 64 << 10,
-            head_time: Duration::from_secs(20),
+            head_time: Duration::from_secs(60),
             write_time: Duration::from_secs(60),
             position_time: Duration::from_secs(10),
             connections: 2048,

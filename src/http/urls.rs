@@ -4,27 +4,41 @@
 //! Elsewhere: letter case, version and partition segment (`routing`).
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::header::HOST;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use percent_encoding::percent_decode;
 
+use super::Settings;
 use super::error::Error;
 use super::routing::Version;
 use crate::dicom::uid::Uid;
 use crate::event::{InstanceKey, Scope};
 
-/// The values between the literals of a path, decoded.
-async fn values<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<(String, String)>, Error> {
+/// The values between the literals of a path, decoded, under the names of the route.
+pub(super) struct Values(Vec<(String, String)>);
+
+/// The values of a request's path.
+pub(super) async fn values<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Values, Error> {
     match Path::<Vec<(String, String)>>::from_request_parts(parts, state).await {
-        Ok(Path(values)) => Ok(values),
+        Ok(Path(values)) => Ok(Values(values)),
         Err(_) => Err(Error::Identifier("a segment of the path is no text".to_owned())),
     }
 }
 
-fn uid(values: &[(String, String)], name: &str) -> Result<Option<Uid>, Error> {
-    let Some((_, text)) = values.iter().find(|(known, _)| known == name) else { return Ok(None) };
-    Uid::parse(text).map(Some).map_err(|bad| Error::Identifier(format!("{name}: {bad}")))
+impl Values {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The UID under `name`, if the route has it.
+    ///
+    /// # Errors
+    /// [`Error::Identifier`] when it is no UID.
+    pub(super) fn uid(&self, name: &str) -> Result<Option<Uid>, Error> {
+        let uid = self.text(name).map(Uid::parse).transpose();
+        uid.map_err(|bad| Error::Identifier(format!("{name}: {bad}")))
+    }
 }
 
 /// The study, series or instance a path names; 400 when one of them is no UID.
@@ -35,15 +49,15 @@ impl<S: Send + Sync> FromRequestParts<S> for UrlScope {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let values = values(parts, state).await?;
-        let Some(study) = uid(&values, "study")? else {
+        let Some(study) = values.uid("study")? else {
             return Err(Error::Identifier("the path names no study".to_owned()));
         };
-        Ok(Self(Scope { study, series: uid(&values, "series")?, instance: uid(&values, "instance")? }))
+        Ok(Self(Scope { study, series: values.uid("series")?, instance: values.uid("instance")? }))
     }
 }
 
 /// The study a path names, if it names one. Not yet read: other checks come before a bad one shows.
-pub(super) struct UrlStudy(Vec<(String, String)>);
+pub(super) struct UrlStudy(Values);
 
 impl UrlStudy {
     /// The study.
@@ -51,7 +65,7 @@ impl UrlStudy {
     /// # Errors
     /// [`Error::Identifier`] when it is no UID.
     pub(super) fn read(&self) -> Result<Option<Uid>, Error> {
-        uid(&self.0, "study")
+        self.0.uid("study")
     }
 }
 
@@ -71,8 +85,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UrlFrames {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let values = values(parts, state).await?;
-        let list = values.iter().find(|(name, _)| name == "frames").map_or("", |(_, list)| list.as_str());
-        frame_numbers(list).map(Self)
+        frame_numbers(values.text("frames").unwrap_or_default()).map(Self)
     }
 }
 
@@ -98,20 +111,26 @@ pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// What the URLs of one answer begin with: `{scheme}://{host}/{version}`.
+/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base(String);
 
 impl Base {
-    /// The configured public address before the request's own authority before its `Host`.
-    pub(super) fn of(public_url: Option<&str>, uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
-        if let Some(public) = public_url {
+    /// The configured public address before what a trusted proxy says before the request's own authority
+    /// before its `Host`.
+    pub(super) fn of(settings: &Settings, uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
+        if let Some(public) = &settings.public_url {
             return Self(format!("{}/{version}", public.trim_end_matches('/')));
         }
-        let authority = uri.authority().map(ToString::to_string);
-        let host = authority.or_else(|| headers.get(HOST)?.to_str().ok().map(str::to_owned));
-        let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned());
-        Self(format!("http://{host}/{version}"))
+        let text =
+            |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
+        let forwarded = |name| if settings.trust_forwarded { text(name) } else { None };
+        let scheme = forwarded("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
+        let host = forwarded("x-forwarded-host").or(uri.authority().map(Authority::as_str)).or(text("host"));
+        let base = forwarded("x-forwarded-prefix").map_or("", |prefix| prefix.trim_matches('/'));
+        let slash = if base.is_empty() { "" } else { "/" };
+        let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("localhost"));
+        Self(format!("{scheme}://{host}{slash}{base}/{version}"))
     }
 
     /// The study.
@@ -140,7 +159,7 @@ mod tests {
 
     #[test]
     fn uids_may_be_padded_but_not_malformed() {
-        let read = |text: &str| uid(&[("study".to_owned(), text.to_owned())], "study");
+        let read = |text: &str| Values(vec![("study".to_owned(), text.to_owned())]).uid("study");
         assert_eq!(read("1.2.3  ").ok().flatten().map(|uid| uid.to_string()), Some("1.2.3".to_owned()));
         assert_eq!(read("01..2").ok().flatten().map(|uid| uid.to_string()), Some("01..2".to_owned()));
         for bad in ["", " ", "1.2.", "1.2a", "../1\0", &"1".repeat(65)] {
@@ -158,21 +177,27 @@ mod tests {
     }
 
     #[test]
-    fn urls_use_the_public_address_then_the_authority_then_the_host() {
+    fn urls_use_the_public_address_then_the_proxy_then_the_authority_then_the_host() {
         let study = Uid::parse("1.2.3").unwrap();
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("pacs:8080"));
-        let plain: Uri = "/v2/studies".parse().unwrap();
-        let whole: Uri = "http://other:1/v2/studies".parse().unwrap();
-        let url = |public, uri: &Uri, headers: &HeaderMap, version| {
-            Base::of(public, uri, headers, version).study(&study)
+        headers.insert("host", HeaderValue::from_static("pacs:8080"));
+        headers.insert("x-forwarded-prefix", HeaderValue::from_static("/dicom/"));
+        let (plain, whole): (Uri, Uri) =
+            ("/v2/studies".parse().unwrap(), "http://other:1/v2/studies".parse().unwrap());
+        let url = |settings: &Settings, uri: &Uri, headers: &HeaderMap, version| {
+            Base::of(settings, uri, headers, version).study(&study)
         };
-        assert_eq!(url(None, &plain, &headers, Version::V2), "http://pacs:8080/v2/studies/1.2.3");
-        assert_eq!(url(None, &whole, &headers, Version::V1), "http://other:1/v1/studies/1.2.3");
-        assert_eq!(url(None, &plain, &HeaderMap::new(), Version::V1), "http://localhost/v1/studies/1.2.3");
-        assert_eq!(
-            url(Some("https://a/b/"), &whole, &headers, Version::V1Prerelease),
-            "https://a/b/v1.0-prerelease/studies/1.2.3"
-        );
+        let own = Settings::default();
+        assert_eq!(url(&own, &plain, &headers, Version::V2), "http://pacs:8080/v2/studies/1.2.3");
+        assert_eq!(url(&own, &whole, &headers, Version::V1), "http://other:1/v1/studies/1.2.3");
+        assert_eq!(url(&own, &plain, &HeaderMap::new(), Version::V1), "http://localhost/v1/studies/1.2.3");
+        let proxied = Settings { trust_forwarded: true, ..Settings::default() };
+        assert_eq!(url(&proxied, &plain, &headers, Version::V2), "http://pacs:8080/dicom/v2/studies/1.2.3");
+        headers.insert("x-forwarded-host", HeaderValue::from_static("gate"));
+        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        assert_eq!(url(&proxied, &whole, &headers, Version::V2), "https://gate/dicom/v2/studies/1.2.3");
+        let public = Settings { public_url: Some("https://a/b/".to_owned()), ..proxied };
+        let url = url(&public, &whole, &headers, Version::V1Prerelease);
+        assert_eq!(url, "https://a/b/v1.0-prerelease/studies/1.2.3");
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::base::Position;
 use crate::event::Commit;
-use crate::tables::{self, Batch};
+use crate::tables::{self, Batch, Table};
 
 pub mod runner;
 pub mod search;
@@ -38,4 +38,24 @@ pub trait Projection: Send + Sync + 'static {
     /// # Errors
     /// The table under the view is damaged.
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error>;
+
+    /// The runner has put `table` under the view: at start, and again after damage. No commit is applied
+    /// to it before this returns.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    fn opened(&self, _table: &Arc<Table>) -> Result<(), tables::Error> {
+        Ok(())
+    }
+
+    /// `commits` have been put into a batch and are about to become visible, in one step.
+    fn about_to_show(&self, _commits: &[Arc<Commit>]) {}
+
+    /// The runner stops; the table is sound, and no longer to be used.
+    fn stopped(&self) {
+        self.lost();
+    }
+
+    /// The table is damaged; the view lets go of it.
+    fn lost(&self) {}
 }

@@ -22,12 +22,13 @@ use super::{broken, not_found};
 use crate::archive::{Framed, ReadError};
 use crate::blob::{self, Blobs, Expected};
 use crate::dicom::frames::{FrameIndex, FrameSource};
-use crate::http::App;
 use crate::http::accept::{EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
+use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::{UrlFrames, UrlScope};
+use crate::http::{App, left_out};
 
 const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
@@ -51,14 +52,19 @@ pub(in crate::http) async fn frames(
         return Err(Error::NotFound("The frame"));
     }
     let syntax = delivered(selected.syntax, &live.transfer_syntax)?;
+    let tag = EntityTag::of_version(live.version, selected.form, selected.media);
+    if let Some(known) = tag.not_modified(&headers) {
+        return Ok(known);
+    }
     let kind = content_type(selected.media, syntax);
     let inflated_from = index.inflated().then_some(dataset_offset);
     let frames = Frames { blobs: app.archive.blobs().clone(), file, index, inflated_from };
     frames.blobs.check(&frames.file).await?;
-    match selected.form {
+    let answer = match selected.form {
         Form::Single => frames.single(numbers[0], &kind, &method).await,
         Form::Multipart => frames.several(numbers, selected, kind, &app, &method).await,
-    }
+    };
+    Ok((tag.header(), answer?).into_response())
 }
 
 /// The syntax in which a frame stored in `stored` goes out.
@@ -99,7 +105,7 @@ impl Frames {
         };
         let head = [(CONTENT_TYPE, header_value(kind)), (CONTENT_LENGTH, HeaderValue::from(length_bytes))];
         if *method == Method::HEAD {
-            return Ok((head, Body::empty()).into_response());
+            return Ok((head, left_out()).into_response());
         }
         let data = self.open(number).await?.map_err(|error| broken(ReadError::Blob(error)));
         Ok((head, Body::from_stream(data)).into_response())
@@ -116,7 +122,7 @@ impl Frames {
         let boundary = app.archive.new_id().simple().to_string();
         let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
         if *method == Method::HEAD {
-            return Ok((head, Body::empty()).into_response());
+            return Ok((head, left_out()).into_response());
         }
         let part = |data: Data, kind: String| Part {
             content_type: kind,

@@ -15,12 +15,13 @@ use super::{Pages, broken};
 use crate::archive::{LiveInstance, ReadError};
 use crate::blob::{Blobs, Expected};
 use crate::dicom::uid::Uid;
-use crate::http::App;
 use crate::http::accept::{Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
+use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::UrlScope;
+use crate::http::{App, left_out};
 
 /// Files looked at together before an answer begins.
 const CHECKS: usize = 8;
@@ -40,12 +41,20 @@ pub(in crate::http) async fn retrieve(
     if let Syntax::Named(wanted) = selected.syntax {
         stored_so(wanted, &page, pages.clone()).await?;
     }
+    let tag = match resource {
+        Resource::Instance => Some(EntityTag::of_version(page[0].version, selected.form, selected.media)),
+        Resource::StudyOrSeries | Resource::Frames => None,
+    };
+    if let Some(known) = tag.as_ref().and_then(|tag| tag.not_modified(&headers)) {
+        return Ok(known);
+    }
     let checked = stream::iter(page).map(|live| checked(&app, live)).buffered(CHECKS);
     let mut files: Vec<_> = checked.try_collect().await?;
-    match selected.form {
+    let answer = match selected.form {
         Form::Single => single(&app, selected, files.swap_remove(0), &method).await,
         Form::Multipart => several(&app, selected, files, pages, &method).await,
-    }
+    };
+    Ok((tag.map(|tag| tag.header()), answer?).into_response())
 }
 
 /// Passes when every instance is stored in `wanted`. One that is not would have to be transcoded.
@@ -90,7 +99,7 @@ async fn single(
         (CONTENT_LENGTH, HeaderValue::from(file.length_bytes)),
     ];
     if *method == Method::HEAD {
-        return Ok((head, Body::empty()).into_response());
+        return Ok((head, left_out()).into_response());
     }
     let data = app.archive.blobs().read(&file, 0..file.length_bytes).await?;
     let data = data.map_err(|error| broken(ReadError::Blob(error)));
@@ -107,7 +116,7 @@ async fn several(
     let boundary = app.archive.new_id().simple().to_string();
     let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
     if *method == Method::HEAD {
-        return Ok((head, Body::empty()).into_response());
+        return Ok((head, left_out()).into_response());
     }
     let archive = app.archive.clone();
     let mut files = files.into_iter();

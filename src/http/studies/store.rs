@@ -1,6 +1,6 @@
 //! Store and upsert (STOW-RS): POST and PUT of `studies` and `studies/{study}` (PS3.18 §10.5).
 //!
-//! Order of checks (`studies.md` §2.1), top to bottom in [`received`]:
+//! Order of checks (`studies.md` §2.1), top to bottom in [`checked`]:
 //! type family of the body, partition, `Accept`, study of the URL, exact type, then the whole body.
 //!
 //! Invariant: nothing is appended before the body is complete; a body that is refused stores nothing.
@@ -8,18 +8,19 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::archive::{Ingest, PartOutcome, PartRefusal, Stored};
+use crate::base::Partition;
 use crate::dicom::uid::Uid;
 use crate::dicom::validate::{Finding, Rules};
 use crate::event::StoreMode;
 use crate::http::accept::admits_dicom_json;
-use crate::http::body::{BodyLimits, Incoming};
+use crate::http::body::{BodyLimits, Incoming, drain};
 use crate::http::envelope::{Asked, InPartition, set_position};
 use crate::http::error::Error;
 use crate::http::media::MediaType;
@@ -57,11 +58,21 @@ async fn store(
     mode: StoreMode,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    let (study, stored) = match received(&app, &asked, &study, &mut head, body, mode).await {
-        Ok(done) => done,
-        Err(error) => return error.into_response(),
+    // A client that waits for `100 Continue` sends nothing when it is refused by its headers.
+    let waits = head.headers.contains_key(EXPECT);
+    let checked = match checked(&app, &study, &mut head).await {
+        Ok(checked) => checked,
+        Err(error) if waits => return error.into_response(),
+        Err(error) => return refused(error, body).await,
     };
-    let Some(stored) = stored else { return StatusCode::NO_CONTENT.into_response() };
+    let study = checked.study.clone();
+    let ingest =
+        app.archive.ingest(asked.asking(checked.partition), mode, rules(asked.version), checked.study);
+    let stored = match received(&app, &head.headers, body, checked.form, ingest).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return StatusCode::NO_CONTENT.into_response(),
+        Err((error, rest)) => return refused(error, rest).await,
+    };
     count(mode, &stored.parts);
     let visible = match stored.position {
         Some(position) => app.shown(position).await,
@@ -75,41 +86,56 @@ async fn store(
     response
 }
 
-/// Checks in the contract's order, then reads the body and stores what is in it. `None` when there were no
-/// parts.
-async fn received(
-    app: &App,
-    asked: &Asked,
-    study: &UrlStudy,
-    head: &mut Head,
-    body: Body,
-    mode: StoreMode,
-) -> Result<(Option<Uid>, Option<Stored>), Error> {
+async fn refused(error: Error, rest: Body) -> Response {
+    drain(rest).await;
+    error.into_response()
+}
+
+fn rules(version: Version) -> Rules {
+    if version.is_v2() { Rules::V2 } else { Rules::V1 }
+}
+
+/// What the head of a request says.
+struct Checked {
+    partition: Partition,
+    study: Option<Uid>,
+    form: Form,
+}
+
+/// The checks before the body, in the contract's order.
+async fn checked(app: &App, study: &UrlStudy, head: &mut Head) -> Result<Checked, Error> {
     let kind = family(&head.headers)?;
     let InPartition(partition) = InPartition::from_request_parts(head, app).await?;
     admits_dicom_json(&head.headers)?;
     let study = study.read()?;
     let form = form(kind, &head.headers)?;
-    app.search_ready()?;
+    Ok(Checked { partition, study, form })
+}
+
+/// Reads the whole body, then stores what is in it; `None` when there were no parts. An error comes with
+/// what was not read.
+async fn received(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    form: Form,
+    mut ingest: Ingest,
+) -> Result<Option<Stored>, (Error, Body)> {
     let settings = &app.settings;
     let limits = BodyLimits {
         bytes: settings.body_bytes,
         window: settings.body_window,
         bytes_per_window: settings.body_bytes_per_window,
     };
-    let mut body = Incoming::new(&head.headers, body, limits)?;
-    let rules = if asked.version.is_v2() { Rules::V2 } else { Rules::V1 };
-    let mut ingest = app.archive.ingest(asked.asking(partition), mode, rules, study.clone());
-    let parts = match receive(&mut ingest, &mut body, form).await {
-        Ok(parts) => parts,
+    let mut body = Incoming::new(headers, body, limits).map_err(|error| (error.into(), Body::empty()))?;
+    match receive(&mut ingest, &mut body, form).await {
         Err(error) => {
             drop(ingest);
-            body.drain().await;
-            return Err(error);
+            Err((error, body.into_rest()))
         }
-    };
-    let stored = if parts == 0 { None } else { Some(ingest.commit().await?) };
-    Ok((study, stored))
+        Ok(0) => Ok(None),
+        Ok(_) => ingest.commit().await.map(Some).map_err(|error| (error.into(), Body::empty())),
+    }
 }
 
 /// How the instances lie in the body.

@@ -1,4 +1,7 @@
 //! What happens to a folder that was damaged: refused with the place, or repaired as promised; never other bytes.
+//!
+//! Invariant: nothing but the bytes appended is ever read.
+//! Elsewhere: crashes (`crashes`), the log as a whole (`tests`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

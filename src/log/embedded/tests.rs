@@ -1,4 +1,7 @@
 //! The embedded log as a whole: conformance, crashes, its thread and queue, readers beside it, the stored sample.
+//!
+//! Invariant: what was acknowledged is read again, whatever the disk does.
+//! Elsewhere: what every log promises (`super::super::conformance`), damaged folders (`damage_tests`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,420 @@
+//! Answers a query from one moment of the view: rows, searcher and dirty studies as they were together.
+//!
+//! Order is newest first throughout: records by id, instances by version (contract `studies.md` §4.9).
+//! Without a filter a page is a scan of the order rows. With one, the index names candidates and the rows
+//! judge them; dirty studies are judged from their rows alone. Instances are found through their series.
+//! Invariant: every record of an answer was judged by `matching`, on the rows of this moment.
+//! Elsewhere: which attributes of a hit are shown (`answer`).
+
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::index::{self, candidates};
+use super::matching::{Filter, On, Test, all_match};
+use super::overlay::Seen;
+use super::query::{Level, SearchQuery};
+use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, decode, key, last_number, read};
+use crate::base::{Partition, Position};
+use crate::dicom::uid::Uid;
+use crate::tables::{self, Read, Reader};
+
+/// With more matching series than this, instances are found by walking all of the partition's, newest first.
+const MERGED_SERIES: usize = 1_000;
+/// Candidates asked of the index beyond those wanted, for dirty ones among them.
+const SPARE_CANDIDATES: usize = 16;
+/// Verdicts on series remembered while instances are walked.
+const REMEMBERED_SERIES: usize = 65_536;
+
+/// One item of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    pub(super) study: Arc<StudyRow>,
+    /// For series and instances.
+    pub(super) series: Option<Arc<SeriesRow>>,
+    /// For instances.
+    pub(super) instance: Option<Uid>,
+    /// Of the event with the metadata of the instance, or of the newest one of the study or series.
+    pub(super) position: Position,
+}
+
+impl Hit {
+    /// Where the metadata lies that stands for this item: the instance's own, or that of the newest live
+    /// instance of the study or series (contract `studies.md` §4.8).
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Study Instance UID.
+    #[must_use]
+    pub fn study(&self) -> &Uid {
+        &self.study.uid
+    }
+
+    /// Series Instance UID, for series and instances.
+    #[must_use]
+    pub fn series(&self) -> Option<&Uid> {
+        self.series.as_ref().map(|series| &series.uid)
+    }
+
+    /// SOP Instance UID, for instances.
+    #[must_use]
+    pub fn instance(&self) -> Option<&Uid> {
+        self.instance.as_ref()
+    }
+}
+
+/// Why a query found nothing to answer with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FindError {
+    #[error(transparent)]
+    Rows(#[from] tables::Error),
+    #[error(transparent)]
+    Index(#[from] index::Error),
+    #[error("the search index is being made again")]
+    NoIndex,
+}
+
+/// One page of a query, from one moment.
+///
+/// # Errors
+/// [`FindError`]
+pub(super) fn find(reader: &Reader<'_>, seen: &Seen, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+    let moment = Moment { reader, seen, partition: &query.partition, filters: &query.filters };
+    match query.resource.item() {
+        Level::Study => moment.studies(query),
+        Level::Series => moment.series(query),
+        Level::Instance => moment.instances(query),
+    }
+}
+
+struct Moment<'q> {
+    reader: &'q Reader<'q>,
+    seen: &'q Seen,
+    partition: &'q Partition,
+    filters: &'q [Filter],
+}
+
+/// An instance in the order of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    version: u64,
+    series: Id,
+}
+
+impl Moment<'_> {
+    fn studies(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        let ids = if self.filters.is_empty() {
+            self.page_of_ids(&key::studies(self.partition), query)?
+        } else if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
+            let id = self.study_id(uid)?.map(|id| self.judged_study(id)).transpose()?.flatten();
+            page(id.into_iter().collect(), query)
+        } else {
+            page(self.matching(Level::Study, query.offset + query.limit)?, query)
+        };
+        let hit = |id| {
+            let study = self.study_row(id)?;
+            let position = study.newest.position;
+            Ok(Hit { study: Arc::new(study), series: None, instance: None, position })
+        };
+        ids.into_iter().map(hit).collect()
+    }
+
+    fn series(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        let ids = if let Some(study) = self.one_study(query)? {
+            let Some(study) = study else { return Ok(Vec::new()) };
+            page(self.series_of_study(study, None, query.offset + query.limit)?, query)
+        } else if self.filters.is_empty() {
+            self.page_of_ids(&key::all_series(self.partition), query)?
+        } else {
+            page(self.matching(Level::Series, query.offset + query.limit)?, query)
+        };
+        let mut records = Records::default();
+        let hit = |id| {
+            let (study, series) = records.of(self, id)?;
+            let position = series.newest.position;
+            Ok(Hit { study, series: Some(series), instance: None, position })
+        };
+        ids.into_iter().map(hit).collect()
+    }
+
+    fn instances(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        let need = query.offset + query.limit;
+        let listed = if let Some(uid) = self.equal_to(On::SopInstanceUid) {
+            self.places_of(uid, query)?
+        } else if let Some(study) = self.one_study(query)? {
+            let Some(study) = study else { return Ok(Vec::new()) };
+            let series = self.series_of_study(study, query.resource.series(), usize::MAX)?;
+            self.merged(&series, need)?
+        } else if self.filters.is_empty() {
+            return self.hits(self.walked(query.offset, query.limit, |_| Ok(true))?);
+        } else {
+            let series = self.matching(Level::Series, MERGED_SERIES + 1)?;
+            if series.len() <= MERGED_SERIES {
+                self.merged(&series, need)?
+            } else {
+                let mut verdicts = HashMap::new();
+                let judge = |id| self.remembered(&mut verdicts, id);
+                return self.hits(self.walked(query.offset, query.limit, judge)?);
+            }
+        };
+        self.hits(page(listed, query))
+    }
+
+    /// The id of the study the URL or a filter names; `None` when none does, `Some(None)` when there is none.
+    fn one_study(&self, query: &SearchQuery) -> Result<Option<Option<Id>>, FindError> {
+        let uid = query.resource.study().map(Uid::as_str);
+        let Some(uid) = uid.or_else(|| self.equal_to(On::StudyInstanceUid)) else { return Ok(None) };
+        Ok(Some(self.study_id(uid)?))
+    }
+
+    fn study_id(&self, uid: &str) -> Result<Option<Id>, FindError> {
+        let Ok(uid) = Uid::parse(uid) else { return Ok(None) };
+        Ok(read(self.reader, &key::study_id(self.partition, &uid))?)
+    }
+
+    fn equal_to(&self, on: On) -> Option<&str> {
+        self.filters.iter().find_map(|filter| match &filter.test {
+            Test::Equal(value) if filter.on == on => Some(value.as_str()),
+            Test::Equal(_) | Test::Between(..) | Test::Words(_) => None,
+        })
+    }
+
+    fn study_row(&self, id: Id) -> Result<StudyRow, tables::Error> {
+        read(self.reader, &key::study(self.partition, id))?
+            .ok_or_else(|| rows::damaged("a study has no record"))
+    }
+
+    fn series_row(&self, id: Id) -> Result<SeriesRow, tables::Error> {
+        read(self.reader, &key::series(self.partition, id))?
+            .ok_or_else(|| rows::damaged("a series has no record"))
+    }
+
+    /// One page of an order, nothing filtered.
+    fn page_of_ids(&self, order: &[u8], query: &SearchQuery) -> Result<Vec<Id>, FindError> {
+        let mut ids = Vec::with_capacity(query.limit);
+        for row in self.reader.prefix(order).skip(query.offset).take(query.limit) {
+            ids.push(last_number(&row?.0)?);
+        }
+        Ok(ids)
+    }
+
+    /// The newest `need` records of a level that satisfy the filters.
+    fn matching(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
+        let mut dirty = self.matching_dirty(level)?;
+        dirty.sort_unstable_by(|a, b| b.cmp(a));
+        dirty.truncate(need);
+        let clean = self.matching_clean(level, need)?;
+        let mut found = Vec::with_capacity(dirty.len() + clean.len());
+        let (mut dirty, mut clean) = (dirty.into_iter().peekable(), clean.into_iter().peekable());
+        while found.len() < need {
+            let next = if dirty.peek() > clean.peek() { dirty.next() } else { clean.next() };
+            let Some(id) = next else { break };
+            found.push(id);
+        }
+        Ok(found)
+    }
+
+    fn matching_dirty(&self, level: Level) -> Result<Vec<Id>, FindError> {
+        let mut found = Vec::new();
+        for uid in self.seen.dirty_in(self.partition) {
+            let Some(id) = read::<Id>(self.reader, &key::study_id(self.partition, uid))? else { continue };
+            match level {
+                Level::Study => found.extend(self.judged_study(id)?),
+                Level::Series | Level::Instance => {
+                    found.extend(self.series_of_study(id, None, usize::MAX)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn matching_clean(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
+        let searcher = self.seen.searcher.as_ref().ok_or(FindError::NoIndex)?;
+        let mut found = Vec::new();
+        let (mut judged, mut ask) = (0, need + SPARE_CANDIDATES);
+        loop {
+            let ids = candidates(searcher, level, self.partition, self.filters, ask)?;
+            for id in ids.iter().skip(judged) {
+                if self.is_clean_match(level, *id)? {
+                    found.push(*id);
+                }
+                if found.len() == need {
+                    return Ok(found);
+                }
+            }
+            if ids.len() < ask {
+                return Ok(found);
+            }
+            judged = ids.len();
+            ask = ask.saturating_mul(4);
+        }
+    }
+
+    /// Whether a record found by the index is there, is what the index takes it for, and matches.
+    fn is_clean_match(&self, level: Level, id: Id) -> Result<bool, FindError> {
+        if level == Level::Study {
+            let study: Option<StudyRow> = read(self.reader, &key::study(self.partition, id))?;
+            return Ok(study.is_some_and(|study| {
+                !self.seen.is_dirty(self.partition, &study.uid) && all_match(self.filters, &study, None, None)
+            }));
+        }
+        let Some(series) = read::<SeriesRow>(self.reader, &key::series(self.partition, id))? else {
+            return Ok(false);
+        };
+        let study = self.study_row(series.study)?;
+        Ok(!self.seen.is_dirty(self.partition, &study.uid)
+            && all_match(self.filters, &study, Some(&series), None))
+    }
+
+    fn judged_study(&self, id: Id) -> Result<Option<Id>, FindError> {
+        let study = self.study_row(id)?;
+        Ok(all_match(self.filters, &study, None, None).then_some(id))
+    }
+
+    /// The newest `need` series of a study that satisfy the filters, and are `only` if that is given.
+    fn series_of_study(&self, study: Id, only: Option<&Uid>, need: usize) -> Result<Vec<Id>, FindError> {
+        let record = self.study_row(study)?;
+        if let Some(only) = only {
+            let Some(id) = read::<Id>(self.reader, &key::series_id(study, only))? else {
+                return Ok(Vec::new());
+            };
+            let matches = all_match(self.filters, &record, Some(&self.series_row(id)?), None);
+            return Ok(matches.then_some(id).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        for member in self.reader.prefix(&key::series_of_study(study)) {
+            let id = last_number(&member?.0)?;
+            if all_match(self.filters, &record, Some(&self.series_row(id)?), None) {
+                found.push(id);
+            }
+            if found.len() == need {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The instances of a SOP Instance UID that satisfy URL and filters, newest first.
+    fn places_of(&self, uid: &str, query: &SearchQuery) -> Result<Vec<Listed>, FindError> {
+        let Ok(uid) = Uid::parse(uid) else { return Ok(Vec::new()) };
+        let mut listed = Vec::new();
+        for row in self.reader.prefix(&key::places(self.partition, &uid)) {
+            let (place, version) = row?;
+            // The series' id stands at the end of the key, not complemented.
+            let (version, id) = (decode(&version)?, !last_number(&place)?);
+            let series = self.series_row(id)?;
+            let study = self.study_row(series.study)?;
+            let here = query.resource.study().is_none_or(|uid| *uid == study.uid)
+                && query.resource.series().is_none_or(|uid| *uid == series.uid);
+            if here && all_match(self.filters, &study, Some(&series), Some(uid.as_str())) {
+                listed.push(Listed { version, series: id });
+            }
+        }
+        listed.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(listed)
+    }
+
+    /// The newest `need` instances of some series, merged from their lists.
+    fn merged(&self, series: &[Id], need: usize) -> Result<Vec<Listed>, FindError> {
+        let mut heads = BinaryHeap::with_capacity(series.len());
+        for id in series {
+            heads.push(Listed { version: self.series_row(*id)?.newest.version, series: *id });
+        }
+        let mut lists = HashMap::new();
+        let mut listed = Vec::new();
+        while let Some(head) = heads.pop() {
+            listed.push(head);
+            if listed.len() == need {
+                break;
+            }
+            let list = lists.entry(head.series).or_insert_with(|| {
+                let after = key::instance(head.series, head.version);
+                self.reader.prefix_from(&key::instances_of_series(head.series), Bound::Excluded(&after))
+            });
+            if let Some(row) = list.next() {
+                heads.push(Listed { version: last_number(&row?.0)?, series: head.series });
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The page of the partition's instances, newest first, whose series passes.
+    fn walked(
+        &self,
+        offset: usize,
+        limit: usize,
+        mut passes: impl FnMut(Id) -> Result<bool, FindError>,
+    ) -> Result<Vec<Listed>, FindError> {
+        let (mut listed, mut skipped) = (Vec::with_capacity(limit), 0);
+        for row in self.reader.prefix(&key::versions(self.partition)) {
+            let (row_key, series) = row?;
+            let series = decode(&series)?;
+            if !passes(series)? {
+                continue;
+            }
+            if skipped < offset {
+                skipped += 1;
+                continue;
+            }
+            listed.push(Listed { version: last_number(&row_key)?, series });
+            if listed.len() == limit {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    fn remembered(&self, verdicts: &mut HashMap<Id, bool>, id: Id) -> Result<bool, FindError> {
+        if let Some(verdict) = verdicts.get(&id) {
+            return Ok(*verdict);
+        }
+        let series = self.series_row(id)?;
+        let verdict = all_match(self.filters, &self.study_row(series.study)?, Some(&series), None);
+        if verdicts.len() == REMEMBERED_SERIES {
+            verdicts.clear();
+        }
+        verdicts.insert(id, verdict);
+        Ok(verdict)
+    }
+
+    fn hits(&self, listed: Vec<Listed>) -> Result<Vec<Hit>, FindError> {
+        let mut records = Records::default();
+        let hit = |Listed { version, series: id }| {
+            let row: InstanceRow = read(self.reader, &key::instance(id, version))?
+                .ok_or_else(|| rows::damaged("an instance has no row"))?;
+            let (study, series) = records.of(self, id)?;
+            Ok(Hit { study, series: Some(series), instance: Some(row.uid), position: row.position })
+        };
+        listed.into_iter().map(hit).collect()
+    }
+}
+
+/// The records of one page, each read once.
+#[derive(Default)]
+struct Records {
+    studies: HashMap<Id, Arc<StudyRow>>,
+    series: HashMap<Id, Arc<SeriesRow>>,
+}
+
+impl Records {
+    fn of(&mut self, moment: &Moment<'_>, id: Id) -> Result<(Arc<StudyRow>, Arc<SeriesRow>), FindError> {
+        let series = match self.series.get(&id) {
+            Some(series) => Arc::clone(series),
+            None => Arc::clone(self.series.entry(id).or_insert(Arc::new(moment.series_row(id)?))),
+        };
+        let study = match self.studies.get(&series.study) {
+            Some(study) => Arc::clone(study),
+            None => {
+                let study = Arc::new(moment.study_row(series.study)?);
+                Arc::clone(self.studies.entry(series.study).or_insert(study))
+            }
+        };
+        Ok((study, series))
+    }
+}
+
+fn page<T>(found: Vec<T>, query: &SearchQuery) -> Vec<T> {
+    found.into_iter().skip(query.offset).take(query.limit).collect()
+}

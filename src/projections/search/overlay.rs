@@ -1,0 +1,416 @@
+//! What the index does not know yet, and how it comes to know it.
+//!
+//! Rows show a commit at once; the index is written for many commits together. A study touched since the
+//! index's cursor is *dirty*: what the index says of it does not count, its rows are judged instead.
+//! Invariant: a study is dirty before a row of it changes, and until a searcher that knows the change is in
+//! place; dirty studies and searcher change together.
+//! Invariant: the index is a function of the rows; missing, damaged, foreign or too far behind, it is made
+//! again from them. Rows are durable before the index that was made of them.
+//! Elsewhere: documents (`index`), the question to both (`find`), the thread that calls [`Overlay::tend`] (`mod`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+use tantivy::Searcher;
+
+use super::index::{self, Index};
+use super::rows::{self, RING, SearchRows, StudyRecords, Touched, key};
+use crate::base::{Partition, Position};
+use crate::dicom::uid::Uid;
+use crate::event::Commit;
+use crate::projections::Projection;
+use crate::tables::keys::Parts;
+use crate::tables::{self, Batch, Read, Reader, Table};
+
+/// Longest a study stays dirty before the index is written.
+const DIRTY_FOR: Duration = Duration::from_secs(1);
+/// So many dirty studies are worth writing the index earlier …
+const DIRTY_STUDIES: usize = 512;
+/// … but not more often than this.
+const WRITE_APART: Duration = Duration::from_millis(500);
+/// With so many dirty studies the view waits for the index: what a query judges by hand stays bounded.
+const MOST_DIRTY_STUDIES: usize = 8_192;
+/// Commits after which the index is written although no study is dirty enough.
+const MOST_COMMITS_BEHIND: u64 = RING / 2;
+/// Pause before an index that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Studies read under one guard while the index is made again.
+const STUDIES_PER_READ: usize = 256;
+
+/// What a query looks at besides the rows.
+#[derive(Default)]
+pub(super) struct Seen {
+    dirty: BTreeMap<Partition, BTreeMap<Uid, Position>>,
+    dirty_studies: usize,
+    /// `None` while the index is being made again.
+    pub(super) searcher: Option<Searcher>,
+    /// Cursor of the searcher.
+    cursor: Position,
+}
+
+impl Seen {
+    pub(super) fn is_dirty(&self, partition: &Partition, study: &Uid) -> bool {
+        self.dirty.get(partition).is_some_and(|studies| studies.contains_key(study))
+    }
+
+    /// The dirty studies of a partition.
+    pub(super) fn dirty_in(&self, partition: &Partition) -> impl Iterator<Item = &Uid> {
+        self.dirty.get(partition).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    fn dirty_studies(&self) -> Vec<(Partition, Uid)> {
+        let of = |(partition, studies): (&Partition, &BTreeMap<Uid, Position>)| {
+            studies.keys().map(|study| (partition.clone(), study.clone())).collect::<Vec<_>>()
+        };
+        self.dirty.iter().flat_map(of).collect()
+    }
+
+    fn touch(&mut self, partition: &Partition, study: &Uid, position: Position) {
+        let studies = self.dirty.entry(partition.clone()).or_default();
+        self.dirty_studies += usize::from(studies.insert(study.clone(), position).is_none());
+    }
+
+    /// Forgets the studies not touched at or after `cursor`.
+    fn clean_before(&mut self, cursor: Position) {
+        self.dirty.retain(|_, studies| {
+            studies.retain(|_, last| *last >= cursor);
+            !studies.is_empty()
+        });
+        self.dirty_studies = self.dirty.values().map(BTreeMap::len).sum();
+    }
+}
+
+/// When the index is due.
+struct Duty {
+    dirty_since: Option<Instant>,
+    written: Instant,
+    /// Why the index must be made again from the rows, and not before when.
+    remake: Option<(String, Instant)>,
+    closing: bool,
+}
+
+/// How far the index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexStatus {
+    /// Searches with filters are answered.
+    pub ready: bool,
+    /// The position up to which it was written.
+    pub cursor: Position,
+    /// Studies touched since.
+    pub dirty_studies: usize,
+}
+
+/// The rows with the index beside them.
+pub(super) struct Overlay {
+    place: index::Place,
+    table: Mutex<Option<Arc<Table>>>,
+    /// Held while the index is written. Before the guards of the table and of `seen`, never inside.
+    index: Mutex<Option<Index>>,
+    seen: RwLock<Seen>,
+    duty: Mutex<Duty>,
+    bell: Condvar,
+}
+
+/// Why the index was not written.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Rows(#[from] tables::Error),
+    #[error(transparent)]
+    Index(#[from] index::Error),
+}
+
+impl Projection for Overlay {
+    const NAME: &'static str = SearchRows::NAME;
+
+    fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
+        SearchRows.apply(commit, batch)
+    }
+
+    fn opened(&self, table: &Arc<Table>) -> Result<(), tables::Error> {
+        *self.table.lock() = Some(Arc::clone(table));
+        let cursor = table.cursor()?;
+        match self.attach(table, cursor)? {
+            Ok(()) => {}
+            Err(why) => self.remake(&why, Duration::ZERO),
+        }
+        Ok(())
+    }
+
+    fn about_to_show(&self, commits: &[Arc<Commit>]) {
+        let mut seen = self.seen.write();
+        let clean = seen.dirty_studies == 0;
+        for commit in commits {
+            for change in commit.changes() {
+                seen.touch(&change.partition, &change.key.study, commit.position);
+            }
+        }
+        let dirty_studies = seen.dirty_studies;
+        drop(seen);
+        if dirty_studies > 0 && (clean || dirty_studies >= DIRTY_STUDIES) {
+            let mut duty = self.duty.lock();
+            duty.dirty_since.get_or_insert_with(Instant::now);
+            self.bell.notify_all();
+            if dirty_studies >= MOST_DIRTY_STUDIES {
+                while !duty.closing && duty.remake.is_none() && self.is_full() {
+                    self.bell.wait_for(&mut duty, DIRTY_FOR);
+                }
+            }
+        }
+    }
+
+    fn stopped(&self) {
+        // Only saves work at the next start; what failed is said and made good there.
+        drop(self.write());
+        self.lost();
+    }
+
+    fn lost(&self) {
+        *self.table.lock() = None;
+        *self.index.lock() = None;
+        *self.seen.write() = Seen::default();
+        let mut duty = self.duty.lock();
+        (duty.remake, duty.dirty_since) = (None, None);
+    }
+}
+
+impl Overlay {
+    pub(super) fn new(place: index::Place) -> Self {
+        let duty = Duty { dirty_since: None, written: Instant::now(), remake: None, closing: false };
+        Self {
+            place,
+            table: Mutex::new(None),
+            index: Mutex::new(None),
+            seen: RwLock::default(),
+            duty: Mutex::new(duty),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// What a query looks at; taken after the table's reader.
+    pub(super) fn seen(&self) -> RwLockReadGuard<'_, Seen> {
+        self.seen.read()
+    }
+
+    pub(super) fn status(&self) -> IndexStatus {
+        let seen = self.seen.read();
+        IndexStatus { ready: seen.searcher.is_some(), cursor: seen.cursor, dirty_studies: seen.dirty_studies }
+    }
+
+    /// Ends [`Self::tend`].
+    pub(super) fn close(&self) {
+        self.duty.lock().closing = true;
+        self.bell.notify_all();
+    }
+
+    /// A query found the index damaged: it is made again.
+    pub(super) fn complain(&self, error: &index::Error) {
+        self.remake(&error.to_string(), Duration::ZERO);
+    }
+
+    /// Writes the index whenever it is due, until closed. `complain` hears of damaged rows.
+    pub(super) fn tend(&self, complain: impl Fn(&tables::Error)) {
+        while self.wait_until_due() {
+            match self.catch_up() {
+                Ok(()) => {}
+                Err(WriteError::Rows(error)) => complain(&error),
+                Err(WriteError::Index(error)) => self.remake(&error.to_string(), RETRY),
+            }
+        }
+    }
+
+    /// Waits until the index must be written or made again; false when closed.
+    fn wait_until_due(&self) -> bool {
+        let mut duty = self.duty.lock();
+        loop {
+            if duty.closing {
+                return false;
+            }
+            let now = Instant::now();
+            let due = match (&duty.remake, duty.dirty_since) {
+                (Some((_, at)), _) => *at,
+                (None, None) => now + DIRTY_FOR,
+                (None, Some(since)) => {
+                    let early = self.seen.read().dirty_studies >= DIRTY_STUDIES;
+                    let due = if early { duty.written + WRITE_APART } else { since + DIRTY_FOR };
+                    if self.is_filling() { now } else { due }
+                }
+            };
+            if due <= now {
+                return true;
+            }
+            if self.bell.wait_until(&mut duty, due).timed_out()
+                && duty.remake.is_none()
+                && self.is_far_behind()
+            {
+                return true;
+            }
+        }
+    }
+
+    /// The view need not wait if the index is written from here on.
+    fn is_filling(&self) -> bool {
+        self.seen.read().dirty_studies >= MOST_DIRTY_STUDIES / 2
+    }
+
+    fn is_full(&self) -> bool {
+        self.seen.read().dirty_studies >= MOST_DIRTY_STUDIES
+    }
+
+    fn is_far_behind(&self) -> bool {
+        let table = self.table.lock().clone();
+        let rows = table.and_then(|table| table.cursor().ok()).unwrap_or_default();
+        rows.0.saturating_sub(self.seen.read().cursor.0) > MOST_COMMITS_BEHIND
+    }
+
+    fn remake(&self, why: &str, after: Duration) {
+        tracing::warn!(view = Self::NAME, why, "the search index is made again from the rows");
+        self.seen.write().searcher = None;
+        self.duty.lock().remake = Some((why.to_owned(), Instant::now() + after));
+        self.bell.notify_all();
+    }
+
+    /// Puts the index that is there beside `table`, or an empty one beside an empty table. The inner error
+    /// says why neither will do.
+    fn attach(&self, table: &Table, cursor: Position) -> Result<Result<(), String>, tables::Error> {
+        let mut slot = self.index.lock();
+        *slot = None;
+        let opened = match cursor {
+            Position(0) => Index::create(&self.place),
+            _ => Index::open(&self.place),
+        };
+        let index = match opened {
+            Ok(index) => index,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let (from, to) = (index.cursor(), cursor);
+        if from > to || to.0 - from.0 > RING {
+            return Ok(Err(format!("it was written up to position {from}, the rows up to {to}")));
+        }
+        let mut seen = Seen { searcher: Some(index.searcher()), cursor: from, ..Seen::default() };
+        let reader = table.reader();
+        for position in (from.0..to.0).map(Position) {
+            let touched: Option<Touched> = rows::read(&reader, &key::touched(position))?;
+            // A slot of an older round: this commit touched nothing.
+            for (partition, study) in
+                touched.iter().filter(|t| t.position == position).flat_map(|t| &t.studies)
+            {
+                seen.touch(partition, study, position);
+            }
+        }
+        drop(reader);
+        let dirty = seen.dirty_studies > 0;
+        *self.seen.write() = seen;
+        let mut duty = self.duty.lock();
+        (duty.remake, duty.written) = (None, Instant::now());
+        duty.dirty_since = dirty.then(Instant::now);
+        self.bell.notify_all();
+        *slot = Some(index);
+        Ok(Ok(()))
+    }
+
+    /// Brings the index to where the rows are. Blocking.
+    pub(super) fn flush(&self) {
+        match self.catch_up() {
+            Ok(()) => {}
+            Err(WriteError::Rows(error)) => tracing::warn!(%error, "the search index was not written"),
+            Err(WriteError::Index(error)) => self.remake(&error.to_string(), Duration::ZERO),
+        }
+    }
+
+    fn catch_up(&self) -> Result<(), WriteError> {
+        let remake = self.duty.lock().remake.is_some();
+        if remake { self.make_again() } else { self.write() }
+    }
+
+    /// Writes the dirty studies into the index.
+    fn write(&self) -> Result<(), WriteError> {
+        let mut slot = self.index.lock();
+        self.begun();
+        let (Some(index), Some(table)) = (slot.as_mut(), self.table.lock().clone()) else { return Ok(()) };
+        let cursor = table.cursor()?;
+        let studies = self.seen.read().dirty_studies();
+        if cursor == index.cursor() {
+            return Ok(());
+        }
+        for (partition, study) in &studies {
+            let records = StudyRecords::read(&table.reader(), partition, study)?;
+            index.replace(partition, study, records.as_ref())?;
+        }
+        self.show(index, &table, cursor)
+    }
+
+    /// Makes the index again from the rows.
+    fn make_again(&self) -> Result<(), WriteError> {
+        let mut slot = self.index.lock();
+        self.begun();
+        *slot = None;
+        let Some(table) = self.table.lock().clone() else {
+            // Another table is on its way, and what goes with it is decided when it comes.
+            self.duty.lock().remake = None;
+            return Ok(());
+        };
+        let mut index = Index::create(&self.place)?;
+        let cursor = table.cursor()?;
+        let mut after = vec![b'o'];
+        loop {
+            let studies = studies_after(&table.reader(), &after)?;
+            let Some((last, ..)) = studies.last() else { break };
+            after.clone_from(last);
+            for (_, partition, records) in &studies {
+                index.replace(partition, &records.study.uid, Some(records))?;
+            }
+            if self.duty.lock().closing {
+                return Ok(());
+            }
+        }
+        self.show(&mut index, &table, cursor)?;
+        *slot = Some(index);
+        self.duty.lock().remake = None;
+        tracing::info!(view = Self::NAME, position = cursor.0, "the search index is complete again");
+        Ok(())
+    }
+
+    fn begun(&self) {
+        let mut duty = self.duty.lock();
+        (duty.dirty_since, duty.written) = (None, Instant::now());
+    }
+
+    /// Commits the index and puts its searcher in place.
+    fn show(&self, index: &mut Index, table: &Table, cursor: Position) -> Result<(), WriteError> {
+        table.flush()?;
+        let searcher = index.commit(cursor)?;
+        let mut seen = self.seen.write();
+        seen.clean_before(cursor);
+        (seen.searcher, seen.cursor) = (Some(searcher), cursor);
+        let still_dirty = seen.dirty_studies > 0;
+        drop(seen);
+        if still_dirty {
+            self.duty.lock().dirty_since.get_or_insert_with(Instant::now);
+        }
+        self.bell.notify_all();
+        Ok(())
+    }
+}
+
+/// Some studies of any partition behind the key `after`, each with its key.
+fn studies_after(
+    reader: &Reader<'_>,
+    after: &[u8],
+) -> Result<Vec<(Vec<u8>, Partition, StudyRecords)>, tables::Error> {
+    let found = reader.prefix_from(b"o", Bound::Excluded(after)).take(STUDIES_PER_READ);
+    let studies = found.map(|row| {
+        let (row_key, value) = row?;
+        let mut parts = Parts::of(&row_key);
+        let partition = parts.text().and_then(|name| Partition::parse(name).ok());
+        let (Some(partition), Some(id)) = (partition, parts.newest_first()) else {
+            return Err(rows::damaged("a study's key cannot be read"));
+        };
+        let records = StudyRecords::of(reader, &partition, id, rows::decode(&value)?)?;
+        Ok((row_key, partition, records))
+    });
+    studies.collect()
+}
