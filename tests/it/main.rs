@@ -4,6 +4,7 @@ mod change_feed;
 mod delete;
 mod fixtures;
 mod kit;
+mod model;
 mod requests;
 mod retrieve;
 mod search;
