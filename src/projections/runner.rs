@@ -288,7 +288,6 @@ impl<P: Projection> Shared<P> {
             Err(error) => return End::Damaged(error.to_string()),
         };
         let target = *head.borrow_and_update();
-        let mut live = false;
         let mut complaint = self.complaint.subscribe();
         loop {
             if let Some(why) = complaint.borrow_and_update().clone() {
@@ -297,20 +296,15 @@ impl<P: Projection> Shared<P> {
             if self.stop.is_cancelled() {
                 return End::Stopped;
             }
-            self.next.send_replace(cursor);
-            if !live && cursor >= target {
-                live = true;
-                *self.state.lock() = State::Live;
-                tracing::info!(view = P::NAME, position = cursor.0, "the view is at the head of the log");
-            }
+            self.show(cursor, target);
             head.mark_unchanged();
-            match self.advance(table, cursor) {
+            match self.advance(table, cursor, target) {
                 Ok(Some(next)) => {
                     cursor = next;
-                    self.recovered(live);
+                    self.recovered(cursor >= target);
                 }
                 Ok(None) => {
-                    self.recovered(live);
+                    self.recovered(cursor >= target);
                     self.wait(head, &mut complaint);
                 }
                 Err(Obstacle::Table(error)) => return End::Damaged(error.to_string()),
@@ -319,8 +313,25 @@ impl<P: Projection> Shared<P> {
         }
     }
 
+    /// Says how far the view is. That it is live is said first: whoever waited for the position may ask at
+    /// once.
+    fn show(&self, next: Position, target: Position) {
+        let mut state = self.state.lock();
+        if *state != State::Live && next >= target {
+            *state = State::Live;
+            tracing::info!(view = P::NAME, position = next.0, "the view is at the head of the log");
+        }
+        drop(state);
+        self.next.send_replace(next);
+    }
+
     /// Applies the next commits, up to a batch; `None` when there are none.
-    fn advance(&self, table: &Table, cursor: Position) -> Result<Option<Position>, Obstacle> {
+    fn advance(
+        &self,
+        table: &Table,
+        cursor: Position,
+        target: Position,
+    ) -> Result<Option<Position>, Obstacle> {
         let commits = self.source.commits(cursor).map_err(Obstacle::Source)?;
         let mut rest = commits.as_slice();
         let mut next = cursor;
@@ -340,7 +351,7 @@ impl<P: Projection> Shared<P> {
             }
             self.projection.about_to_show(&rest[..run]);
             table.apply(batch.into_changes(), next)?;
-            self.next.send_replace(next);
+            self.show(next, target);
             rest = &rest[run..];
         }
         Ok((next > cursor).then_some(next))
