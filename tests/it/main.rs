@@ -3,6 +3,7 @@
 mod change_feed;
 mod delete;
 mod fixtures;
+mod kill;
 mod kit;
 mod model;
 mod requests;
