@@ -83,7 +83,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,
 
-    /// Deepest nesting of sequences in a file [default: 64]
+    /// Deepest nesting of sequences in a file, at most 40 [default: 40]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_depth: Option<usize>,

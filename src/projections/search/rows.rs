@@ -73,6 +73,13 @@ pub(super) struct InstanceRow {
     pub(super) position: Position,
 }
 
+/// All records of a live study.
+pub(super) struct StudyRecords {
+    pub(super) id: Id,
+    pub(super) study: StudyRow,
+    pub(super) series: Vec<(Id, SeriesRow)>,
+}
+
 /// What one commit touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Touched {
@@ -410,6 +417,42 @@ impl SeriesRow {
 
     fn merge(&mut self, stored: &SeriesValues) {
         merge(&mut self.values, stored);
+    }
+}
+
+impl StudyRecords {
+    /// The records of the study, if it is live.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn read(
+        rows: &impl Read,
+        partition: &Partition,
+        uid: &Uid,
+    ) -> Result<Option<Self>, tables::Error> {
+        let Some(id) = read::<Id>(rows, &key::study_id(partition, uid))? else { return Ok(None) };
+        let study = read(rows, &key::study(partition, id))?;
+        let study = study.ok_or_else(|| damaged("a study has no record"))?;
+        Self::of(rows, partition, id, study).map(Some)
+    }
+
+    /// The records of a study whose own is known.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn of(
+        rows: &impl Read,
+        partition: &Partition,
+        id: Id,
+        study: StudyRow,
+    ) -> Result<Self, tables::Error> {
+        let mut series = Vec::new();
+        for member in rows.prefix(&key::series_of_study(id)) {
+            let id = last_number(&member?.0)?;
+            let row = read(rows, &key::series(partition, id))?;
+            series.push((id, row.ok_or_else(|| damaged("a series has no record"))?));
+        }
+        Ok(Self { id, study, series })
     }
 }
 
