@@ -8,4 +8,5 @@ mod model;
 mod requests;
 mod retrieve;
 mod search;
+mod simulation;
 mod store;
