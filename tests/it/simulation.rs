@@ -13,8 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt;
+use bytes::Bytes;
 use kymo::archive::state::instances::{self, LiveInstance};
 use kymo::archive::{Archive, PartOutcome, PartRefusal, Parts, ReadError, SubmitError, fold};
 use kymo::base::{Ids, Partition, Position, Stamp, SteppedClock};
@@ -30,12 +29,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::kit::archive::{START, asking, lake, receive, settings};
+use crate::kit::archive::{PATIENCE, START, asking, file, lake, receive, settings};
 use crate::kit::dicom::Instance;
 use crate::kit::network::{Network, NodeLog};
 use crate::kit::seeds;
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Steps of one simulation.
 const STEPS: usize = 70;
 
@@ -438,11 +436,8 @@ impl World {
         for live in self.truly_live() {
             for node in &self.nodes {
                 let event = node.archive.event(live.position).await.expect("the event is there");
-                let expected = node.archive.file(&live).await.expect("the event is there");
-                let pieces = node.archive.blobs().read(&expected, 0..expected.length_bytes).await;
-                let found: BytesMut =
-                    pieces.expect("the file is there").try_collect().await.expect("it is unchanged");
-                assert!(found == files[&event.head.id][..], "{:?} reads otherwise", live.key);
+                let found = file(&node.archive, &live).await;
+                assert!(found == *files[&event.head.id], "{:?} reads otherwise", live.key);
             }
         }
     }
