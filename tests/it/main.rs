@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
 mod change_feed;
+mod crash;
 mod delete;
 mod fixtures;
 mod kill;
@@ -9,4 +10,5 @@ mod model;
 mod requests;
 mod retrieve;
 mod search;
+mod simulation;
 mod store;

@@ -8,6 +8,7 @@
 //! Elsewhere: several nodes and late events (`simulation`), power loss (`crash`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use kymo::archive::{FeedState, PartOutcome, PartRefusal, Stored, SubmitError};
 use kymo::base::{Position, Stamp};
@@ -25,7 +26,7 @@ use crate::kit::seeds;
 /// Study, series and instance, each from a few.
 type Place = (u8, u8, u8);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Step {
     Store {
         mode: StoreMode,
@@ -45,6 +46,29 @@ enum Step {
     FailNextPut(PutFault),
     Crash,
     Rebuild,
+}
+
+/// One line for each step, so that a history that fails can be read.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store { mode, parts } => {
+                let parts: Vec<_> =
+                    parts.iter().map(|((a, b, c), size)| format!("{a}/{b}/{c} {size:?}")).collect();
+                write!(f, "Store {mode:?} {}", parts.join(", "))
+            }
+            Self::Abandon((study, series, instance)) => write!(f, "Abandon {study}/{series}/{instance}"),
+            Self::Delete { place: (study, series, instance), depth } => {
+                write!(f, "Delete {study}/{series}/{instance}, depth {depth}")
+            }
+            Self::Sweep => f.write_str("Sweep"),
+            Self::Mark => f.write_str("Mark"),
+            Self::FailNextAppend(fault) => write!(f, "FailNextAppend({fault:?})"),
+            Self::FailNextPut(fault) => write!(f, "FailNextPut({fault:?})"),
+            Self::Crash => f.write_str("Crash"),
+            Self::Rebuild => f.write_str("Rebuild"),
+        }
+    }
 }
 
 /// How large a file is.
@@ -370,7 +394,11 @@ impl History {
     }
 
     /// The outcome of an append is unknown: the archive says which of the two models is true.
-    async fn learn(&mut self, without: Model) {
+    async fn learn(&mut self, mut without: Model) {
+        // The answer came before other parts of the request were durable; a mark behind them is not.
+        self.archive.archive().mark_time().await.expect("nothing is in its way");
+        self.model.append();
+        without.append();
         self.archive.settle().await;
         if self.archive.tail() == Position(without.records) {
             self.model = without;

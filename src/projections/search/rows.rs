@@ -97,17 +97,11 @@ pub(super) mod key {
     pub(crate) fn study_id(partition: &Partition, study: &Uid) -> Vec<u8> {
         Key::of(b'S').text(partition.as_str()).text(study.as_str()).build()
     }
-    pub(crate) fn studies(partition: &Partition) -> Vec<u8> {
-        Key::of(b'o').text(partition.as_str()).build()
-    }
     pub(crate) fn study(partition: &Partition, id: Id) -> Vec<u8> {
         Key::of(b'o').text(partition.as_str()).newest_first(id).build()
     }
     pub(crate) fn series_id(study: Id, series: &Uid) -> Vec<u8> {
         Key::of(b'E').number(study).text(series.as_str()).build()
-    }
-    pub(crate) fn all_series(partition: &Partition) -> Vec<u8> {
-        Key::of(b'p').text(partition.as_str()).build()
     }
     pub(crate) fn series(partition: &Partition, id: Id) -> Vec<u8> {
         Key::of(b'p').text(partition.as_str()).newest_first(id).build()

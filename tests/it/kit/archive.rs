@@ -26,6 +26,7 @@ use kymo::log::embedded::{self, EmbeddedLog};
 use kymo::log::faulty::{Fault, FaultyLog, Plan};
 use kymo::log::memory::MemoryLog;
 use kymo::projections::CommitSource;
+use kymo::projections::runner::State;
 use kymo::projections::search::Search;
 use kymo::tables::Table;
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ use uuid::Uuid;
 pub(crate) const START: Stamp = Stamp(17_392_617_300_000_000);
 pub(crate) const LOG: Uuid = Uuid::from_u128(0x0195_0000_0000_7000_8000_0000_0000_0001);
 /// Longer than any machine takes for what a test waits for.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const CACHE_BYTES: u64 = 4 << 20;
 
 /// What an archive of a test stands on.
@@ -139,38 +140,27 @@ impl TestArchive {
         self.archive.reached(last, PATIENCE).await.expect("the fold reaches the log's end");
         if let Some(search) = &self.search {
             search.reached(last, PATIENCE).await.expect("the view reaches the log's end");
+            // The view may be there and not say so yet.
+            while search.status().rows.state != State::Live {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     pub(crate) fn feed(&self) -> Vec<FeedRow> {
-        self.archive.feed_window(0, u64::MAX).expect("the feed can be read")
+        feed(&self.archive)
     }
 
-    /// Every live instance of the default partition that the feed knows of, in the order of its key.
     pub(crate) fn live(&self) -> Vec<LiveInstance> {
-        let mut studies: Vec<Uid> = self.feed().into_iter().map(|row| row.change.key.study).collect();
-        studies.sort();
-        studies.dedup();
-        let mut live = Vec::new();
-        for study in studies {
-            let scope = Scope { study, series: None, instance: None };
-            let found = self.archive.instances(&Partition::default(), &scope, None, usize::MAX);
-            live.extend(found.expect("the state can be read"));
-        }
-        live
+        live(&self.archive)
     }
 
     pub(crate) async fn metadata(&self, live: &LiveInstance) -> serde_json::Value {
-        let json = self.archive.metadata(live.position).await.expect("the metadata is there");
-        serde_json::from_slice(&json).expect("the metadata is JSON")
+        metadata(&self.archive, live).await
     }
 
-    /// The whole file as it is given out.
     pub(crate) async fn file(&self, live: &LiveInstance) -> Vec<u8> {
-        let file = self.archive.file(live).await.expect("the event is there");
-        let pieces = self.archive.blobs().read(&file, 0..file.length_bytes).await.expect("the file is there");
-        let whole: BytesMut = pieces.try_collect().await.expect("the file is what was stored");
-        whole.to_vec()
+        file(&self.archive, live).await
     }
 
     /// Everything that is made from the log, by name, to compare with what is made again. A view that comes
@@ -273,6 +263,38 @@ pub(crate) fn lake() -> Lake {
 pub(crate) fn asking() -> Asking {
     let partition = Partition::default();
     Asking { request_id: "a-test".to_owned(), trace_id: None, actor: Actor::Anonymous, partition }
+}
+
+/// The whole feed, oldest row first.
+pub(crate) fn feed(archive: &Archive) -> Vec<FeedRow> {
+    archive.feed_window(0, u64::MAX).expect("the feed can be read")
+}
+
+/// Every live instance of the default partition that the feed knows of, in the order of its key.
+pub(crate) fn live(archive: &Archive) -> Vec<LiveInstance> {
+    let mut studies: Vec<Uid> = feed(archive).into_iter().map(|row| row.change.key.study).collect();
+    studies.sort();
+    studies.dedup();
+    let mut live = Vec::new();
+    for study in studies {
+        let scope = Scope { study, series: None, instance: None };
+        let found = archive.instances(&Partition::default(), &scope, None, usize::MAX);
+        live.extend(found.expect("the state can be read"));
+    }
+    live
+}
+
+pub(crate) async fn metadata(archive: &Archive, live: &LiveInstance) -> serde_json::Value {
+    let json = archive.metadata(live.position).await.expect("the metadata is there");
+    serde_json::from_slice(&json).expect("the metadata is JSON")
+}
+
+/// The whole file as it is given out.
+pub(crate) async fn file(archive: &Archive, live: &LiveInstance) -> Vec<u8> {
+    let file = archive.file(live).await.expect("the event is there");
+    let pieces = archive.blobs().read(&file, 0..file.length_bytes).await.expect("the file is there");
+    let whole: BytesMut = pieces.try_collect().await.expect("the file is what was stored");
+    whole.to_vec()
 }
 
 /// The body of a store request up to its end.
