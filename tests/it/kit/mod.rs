@@ -1,4 +1,5 @@
 //! What the tests are made with.
 
 pub(crate) mod dicom;
+pub(crate) mod process;
 pub(crate) mod served;
