@@ -1,14 +1,17 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
 mod change_feed;
+mod corpus;
 mod crash;
 mod delete;
 mod fixtures;
 mod kill;
 mod kit;
 mod model;
+mod python;
 mod requests;
 mod retrieve;
 mod search;
 mod simulation;
 mod store;
+mod tutorial;
