@@ -154,7 +154,7 @@ impl Node {
         }
         let cursors = [state.cursor()?];
         let (log, report) =
-            EmbeddedLog::open(&folders.log(), config.log.clone(), Arc::clone(&clock), new_log, &cursors)?;
+            EmbeddedLog::open(&folders.log(), config.log, Arc::clone(&clock), new_log, &cursors)?;
         let log = Arc::new(log);
         let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
         let archive = Archive::open(archive::Parts {

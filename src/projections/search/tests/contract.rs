@@ -408,7 +408,7 @@ fn more_matching_series_than_are_merged_are_walked_in_the_same_order() {
     let (view, mut fold) = (Inline::new(), Fold::default());
     let commits: Vec<_> = (0..2_100)
         .map(|n: u32| {
-            let modality = if n % 2 == 0 { "CT" } else { "MR" };
+            let modality = if n.is_multiple_of(2) { "CT" } else { "MR" };
             let elements = json!({"00080060": {"vr": "CS", "Value": [modality]}});
             let instance = key(&format!("1.{}", n % 7), &format!("2.{n}"), "3.1");
             fold.store(&Partition::default(), &instance, StoreMode::Create, &elements)
