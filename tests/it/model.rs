@@ -479,7 +479,7 @@ fn play(cases: u32, longest: usize, stores: Stores, search_every: u32) {
     let histories = prop::collection::vec(step(), 1..longest);
     let run = TestRunner::new(config).run(&histories, |steps| {
         played.set(played.get() + 1);
-        let searching = played.get() % search_every == 0;
+        let searching = played.get().is_multiple_of(search_every);
         runtime.block_on(History::play(stores, searching, &steps));
         Ok(())
     });
