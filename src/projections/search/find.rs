@@ -17,7 +17,7 @@ use super::index::{self, candidates};
 use super::matching::{Filter, On, Test, all_match};
 use super::overlay::Seen;
 use super::query::{Level, SearchQuery};
-use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, decode, key, last_number, read};
+use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, VersionRow, decode, key, last_number, read};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::tables::{self, Read, Reader};
@@ -154,8 +154,8 @@ impl Moment<'_> {
             let series = self.series_of_study(study, query.resource.series(), usize::MAX)?;
             self.merged(&series, need)?
         } else if self.filters.is_empty() {
-            let rows = self.page_of_rows(Order::Instances, query)?;
-            let listed = rows.into_iter().map(|(version, series)| Listed { version, series });
+            let rows = self.page_of_rows::<VersionRow>(Order::Instances, query)?;
+            let listed = rows.into_iter().map(|(version, row)| Listed { version, series: row.series });
             return self.hits(listed.collect());
         } else {
             let series = self.matching(Level::Series, MERGED_SERIES + 1)?;
@@ -301,9 +301,11 @@ impl Moment<'_> {
             let matches = all_match(self.filters, &record, Some(&self.series_row(id)?), None);
             return Ok(matches.then_some(id).into_iter().collect());
         }
+        let rows = self.reader.prefix(&key::series_of_study(study));
+        let mut ids = rows.map(|row| decode(&row?.1)).collect::<Result<Vec<Id>, _>>()?;
+        ids.sort_unstable_by(|a, b| b.cmp(a));
         let mut found = Vec::new();
-        for member in self.reader.prefix(&key::series_of_study(study)) {
-            let id = last_number(&member?.0)?;
+        for id in ids {
             if all_match(self.filters, &record, Some(&self.series_row(id)?), None) {
                 found.push(id);
             }
@@ -368,7 +370,7 @@ impl Moment<'_> {
         let (mut listed, mut skipped) = (Vec::with_capacity(limit), 0);
         for row in self.reader.prefix(&key::versions(self.partition)) {
             let (row_key, series) = row?;
-            let series = decode(&series)?;
+            let VersionRow { series, .. } = decode(&series)?;
             if !passes(series)? {
                 continue;
             }
