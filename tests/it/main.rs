@@ -3,6 +3,7 @@
 mod change_feed;
 mod delete;
 mod fixtures;
+mod hostile;
 mod kill;
 mod kit;
 mod requests;
