@@ -5,6 +5,7 @@ mod corpus;
 mod crash;
 mod delete;
 mod fixtures;
+mod hostile;
 mod kill;
 mod kit;
 mod model;
