@@ -1,1 +1,102 @@
-fn main() {}
+//! The command line: serve, rebuild, verify, log, import; nothing else.
+
+mod cli;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kymo::config::{self, Given};
+use kymo::ops::tracing::{Format, init};
+
+/// Kymo, a medical-image archive: DICOMweb over one immutable log.
+///
+/// Every store, replacement and deletion is an event in a log that is never rewritten; search, the change
+/// feed and everything else that can be asked is made from it and can be made again at any time.
+///
+/// Settings come from flags, then KYMO_… variables (KYMO_MAX_BODY=1GiB), then the file of --config
+/// (max-body = "1GiB"). A first try:
+///
+///   kymo serve
+///   curl http://127.0.0.1:8080/v2/changefeed
+#[derive(Parser)]
+#[command(version, about, verbatim_doc_comment, max_term_width = 100)]
+struct Line {
+    /// File with settings (TOML); its keys are the names of the flags
+    #[arg(long, global = true, value_name = "FILE", env = "KYMO_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves DICOMweb
+    Serve {
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+    /// Makes views anew from the log: `archive`, `search`, or all when none is named
+    ///
+    /// Of a running archive, `search` can be rebuilt while it serves; otherwise the archive must be stopped.
+    Rebuild {
+        /// Views to rebuild
+        views: Vec<String>,
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+    /// Checks the log, every file and every view of a stopped archive; exit code 1 when something is wrong
+    Verify {
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+    /// Prints the events of the log as JSON lines; takes no lock and runs beside a server
+    Log {
+        /// First position to print
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Waits for more at the end
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+    /// Stores files and folders of files in a stopped archive; can be interrupted and run again
+    Import {
+        /// Files, and folders to be searched for files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    let (Command::Serve { settings }
+    | Command::Rebuild { settings, .. }
+    | Command::Verify { settings }
+    | Command::Log { settings, .. }
+    | Command::Import { settings, .. }) = &line.command;
+    let outcome = config::read(line.config.as_deref(), settings).map_err(Into::into).and_then(|config| {
+        init(&config.trace, if config.trace_json { Format::Json } else { Format::Text })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match line.command {
+                Command::Serve { .. } => cli::serve::run(config).await,
+                Command::Rebuild { views, .. } => cli::rebuild::run(&config, &views).await,
+                Command::Verify { .. } => cli::verify::run(&config).await,
+                Command::Log { from, follow, .. } => cli::log::run(&config, from, follow).await,
+                Command::Import { paths, .. } => cli::import::run(&config, paths).await,
+            }
+        })
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kymo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,479 @@
-//! STUB
+//! Ingest: the parts of one store request become staged files and encoded events, then outcomes.
+//!
+//! Each part streams through the bounded scanner into staging; what is known of it is encoded at once and
+//! kept outside of memory. Only when the body is complete are files made durable and events appended.
+//! Invariant: nothing of a request takes effect before its body is complete; dropped, it leaves nothing.
+//! Invariant: every part ends as stored, duplicate or refused with a reason, in the order of the parts.
+//! Invariant: a file is durable before the event that names it is appended.
+//! Elsewhere: the form of requests and answers (`http::studies::store`), the decision (`fold`).
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+
+use bytes::Bytes;
+use tempfile::SpooledTempFile;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::fold::decide_instance;
+use super::submit::{Submitted, finished};
+use super::{Archive, Asking, SubmitError};
+use crate::base::Position;
+use crate::blob::{self, Staged, Staging};
+use crate::dicom::json;
+use crate::dicom::scan::{Reason, ScanError, Scanned, Scanner};
+use crate::dicom::uid::Uid;
+use crate::dicom::validate::{self, Finding, Identity, Invalid, Rules};
+use crate::event::codec::Sections;
+use crate::event::{
+    Change, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Section, StoreMode, StoredFile,
+};
+
+/// Version of the code that derives the metadata, kept in the events.
+const DERIVED_BY: u16 = 1;
+/// Files made durable, and events appended, together.
+const WINDOW_PARTS: usize = 64;
+/// (0008,1196): the dataset does not match its SOP class; used for Implicit VR (`studies.md` §2.5.6).
+const WARNING_IMPLICIT: u16 = 45063;
+/// (0008,1196): there are validation warnings.
+const WARNING_VALIDATION: u16 = 1;
+/// Headers above this are turned into metadata on the blocking pool.
+const INLINE_HEADER_BYTES: usize = 64 << 10;
+
+/// What became of one part of a store request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartOutcome {
+    /// It is stored.
+    Stored {
+        /// The UIDs.
+        key: InstanceKey,
+        /// (0008,0016).
+        sop_class: String,
+        /// (0008,0018) as received.
+        sop_instance: String,
+        /// The row of the feed.
+        change: Change,
+        /// Code for (0008,1196).
+        warning: Option<u16>,
+        /// What was found and did not stop the store.
+        findings: Vec<Finding>,
+    },
+    /// It is not.
+    Refused {
+        /// (0008,0016) as far as readable.
+        sop_class: Option<String>,
+        /// (0008,0018) as far as readable.
+        sop_instance: Option<String>,
+        /// Why.
+        why: PartRefusal,
+    },
+}
+
+/// Why one part was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartRefusal {
+    /// No dataset could be read; says what and at which offset.
+    Unreadable(String),
+    /// A DICOMDIR, which is no instance.
+    Directory,
+    /// Attributes are not acceptable.
+    Invalid(Invalid),
+    /// A create of an instance that is there.
+    AlreadyStored,
+    /// Something failed before the event was appended.
+    Failed(String),
+}
+
+/// The outcome of a whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// One outcome for each part, in their order.
+    pub parts: Vec<PartOutcome>,
+    /// The last position appended; `None` when nothing was.
+    pub position: Option<Position>,
+}
+
+/// One store request being received. Dropped without `commit`, everything staged goes.
+pub struct Ingest {
+    archive: Archive,
+    asking: Asking,
+    mode: StoreMode,
+    rules: Rules,
+    study: Option<Uid>,
+    parts: Vec<Part>,
+    current: Option<Current>,
+    spool: Spool,
+    held: Option<OwnedSemaphorePermit>,
+    held_kib: u32,
+}
+
+struct Current {
+    scan: Result<Scanner, ScanError>,
+    staging: Option<Staging>,
+    bytes: u64,
+}
+
+enum Part {
+    Refused(PartOutcome),
+    Staged(Box<StagedPart>),
+}
+
+struct StagedPart {
+    identity: Identity,
+    transfer_syntax: String,
+    dataset_offset: u64,
+    warning: Option<u16>,
+    file: Staged,
+    sections: SpoolRange,
+}
+
+impl Archive {
+    /// Begins a store request. `study` is the study of the URL, if it names one.
+    #[must_use]
+    pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
+        let spool = Spool::new(self.0.parts.settings.spool_bytes);
+        let (archive, parts) = (self.clone(), Vec::new());
+        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, held: None, held_kib: 0 }
+    }
+}
+
+impl Ingest {
+    /// Begins the next part; the one before must have been ended.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the request has to be given up.
+    pub async fn part(&mut self) -> Result<(), SubmitError> {
+        let limit = self.archive.0.parts.settings.parts;
+        if self.parts.len() >= limit {
+            return Err(SubmitError::TooManyParts { limit });
+        }
+        let scan = Ok(Scanner::new(self.archive.0.parts.settings.scan.clone()));
+        let staging = Some(self.archive.blobs().stage().await?);
+        self.current = Some(Current { scan, staging, bytes: 0 });
+        Ok(())
+    }
+
+    /// Takes bytes of the current part. What is wrong with the file is kept for its outcome.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the request has to be given up.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), SubmitError> {
+        let current = self.current.as_mut().expect("bytes come between the begin and the end of a part");
+        current.bytes += bytes.len() as u64;
+        let Ok(scanner) = &mut current.scan else { return Ok(()) };
+        if let Err(error) = scanner.feed(&bytes) {
+            current.scan = Err(error);
+            current.staging = None;
+            return Ok(());
+        }
+        let held_kib = u32::try_from(scanner.held_bytes() / 1024).unwrap_or(u32::MAX);
+        if let Some(staging) = &mut current.staging {
+            staging.write(bytes).await?;
+        }
+        self.hold(held_kib).await
+    }
+
+    /// Ends the current part.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the request has to be given up.
+    pub async fn end_part(&mut self) -> Result<(), SubmitError> {
+        let current = self.current.take().expect("a part ends after it began");
+        let part = self.part_of(current).await?;
+        self.parts.push(part);
+        self.held = None;
+        self.held_kib = 0;
+        Ok(())
+    }
+
+    /// Takes a share of the header bytes of all requests (`studies.md` §2.12), growing with the header.
+    async fn hold(&mut self, kib: u32) -> Result<(), SubmitError> {
+        if kib <= self.held_kib {
+            return Ok(());
+        }
+        let settings = &self.archive.0.parts.settings;
+        let all = u32::try_from(settings.headers_in_flight_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let more = kib.min(all).saturating_sub(self.held_kib);
+        let headers = self.archive.0.headers.clone();
+        let waiting = tokio::time::timeout(settings.headers_wait, headers.acquire_many_owned(more)).await;
+        let share = waiting.ok().and_then(Result::ok).ok_or(SubmitError::Busy)?;
+        match &mut self.held {
+            Some(held) => held.merge(share),
+            None => self.held = Some(share),
+        }
+        self.held_kib += more;
+        Ok(())
+    }
+
+    async fn part_of(&mut self, current: Current) -> Result<Part, SubmitError> {
+        let refused =
+            |why| Ok(Part::Refused(PartOutcome::Refused { sop_class: None, sop_instance: None, why }));
+        let unreadable = |what: String| refused(PartRefusal::Unreadable(what));
+        if current.bytes == 0 {
+            return unreadable("the part is empty".to_owned());
+        }
+        let scanned = match current.scan.and_then(Scanner::finish) {
+            Ok(scanned) => scanned,
+            Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
+            Err(error) => return unreadable(error.to_string()),
+        };
+        let identity = match validate::required(&scanned.header, self.study.as_ref(), self.rules) {
+            Ok(identity) => identity,
+            Err(invalid) => {
+                let (sop_class, sop_instance) = (invalid.sop_class.clone(), invalid.instance.clone());
+                let why = PartRefusal::Invalid(invalid);
+                return Ok(Part::Refused(PartOutcome::Refused { sop_class, sop_instance, why }));
+            }
+        };
+        let staging = current.staging.expect("staging is given up only with the scan");
+        let file = staging.finish().await?;
+        let facts = (scanned.transfer_syntax.clone(), scanned.dataset_offset, scanned.implicit);
+        let left_out = identity.warnings.iter().map(|finding| finding.tag).collect();
+        let sections = match derive(scanned, left_out, file.chunks.clone()).await {
+            Ok(sections) => sections,
+            Err(what) => return unreadable(what),
+        };
+        let sections = self.spool.push(&sections.freeze()).map_err(spool_failed)?;
+        let (transfer_syntax, dataset_offset, implicit) = facts;
+        let warning = if implicit {
+            Some(WARNING_IMPLICIT)
+        } else {
+            (!identity.warnings.is_empty()).then_some(WARNING_VALIDATION)
+        };
+        Ok(Part::Staged(Box::new(StagedPart {
+            identity,
+            transfer_syntax,
+            dataset_offset,
+            warning,
+            file,
+            sections,
+        })))
+    }
+
+    /// The body is complete: files are made durable, events appended, outcomes awaited. Goes on to the end
+    /// even if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; what was accepted by then stays.
+    pub async fn commit(self) -> Result<Stored, SubmitError> {
+        finished(tokio::spawn(self.store_all())).await?
+    }
+
+    async fn store_all(mut self) -> Result<Stored, SubmitError> {
+        if let Some(why) = self.archive.stopped() {
+            return Err(SubmitError::Unavailable(why));
+        }
+        let mut stored = Stored { parts: Vec::with_capacity(self.parts.len()), position: None };
+        let mut parts = std::mem::take(&mut self.parts).into_iter();
+        loop {
+            let window: Vec<Part> = parts.by_ref().take(WINDOW_PARTS).collect();
+            if window.is_empty() {
+                return Ok(stored);
+            }
+            self.store_window(window, &mut stored).await?;
+        }
+    }
+
+    async fn store_window(&mut self, window: Vec<Part>, stored: &mut Stored) -> Result<(), SubmitError> {
+        let mut slots = Vec::with_capacity(window.len());
+        let (mut files, mut events) = (Vec::new(), Vec::new());
+        for part in window {
+            match part {
+                Part::Refused(outcome) => slots.push(Slot::Done(outcome)),
+                Part::Staged(part) if self.is_stored(&part)? => {
+                    slots.push(Slot::Done(part.identity.refused(PartRefusal::AlreadyStored)));
+                }
+                Part::Staged(part) => {
+                    let (head, file, identity, warning, sections) = self.event(*part);
+                    let Payload::InstanceStored { instance, .. } = &head.payload else { continue };
+                    files.push((file, instance.file.key.clone()));
+                    events.push((head, sections));
+                    slots.push(Slot::Waiting { identity, warning });
+                }
+            }
+        }
+        let placed = self.archive.blobs().place_all(files).await;
+        let mut submitted = Vec::with_capacity(events.len());
+        for ((head, sections), placed) in events.into_iter().zip(placed) {
+            submitted.push(match placed {
+                Ok(()) => self.append(&head, sections).await,
+                Err(error) => Err(SubmitError::Blob(error)),
+            });
+        }
+        let appended = stored.position.is_some() || submitted.iter().any(Result::is_ok);
+        let mut submitted = submitted.into_iter();
+        for slot in slots {
+            let outcome = match slot {
+                Slot::Done(outcome) => outcome,
+                Slot::Waiting { identity, warning } => {
+                    let submitted = submitted.next().expect("one was submitted for each that waits");
+                    outcome_of(submitted, appended, identity, warning, stored).await?
+                }
+            };
+            stored.parts.push(outcome);
+        }
+        Ok(())
+    }
+
+    /// Whether the fold would refuse the part for sure: it has seen the log to its end, and says so.
+    fn is_stored(&self, part: &StagedPart) -> Result<bool, SubmitError> {
+        if self.archive.progress().next < self.archive.0.parts.log.tail() {
+            return Ok(false);
+        }
+        let live = self.archive.live(&self.asking.partition, &part.identity.key())?;
+        Ok(decide_instance(live.as_ref(), self.mode).is_err())
+    }
+
+    fn event(&self, part: StagedPart) -> (Head, Staged, Identity, Option<u16>, SpoolRange) {
+        let StagedPart { identity, transfer_syntax, dataset_offset, warning, file, sections } = part;
+        let key = identity.key();
+        let version = self.archive.new_id();
+        let lake = self.archive.lake();
+        let file_key =
+            lake.instance_key(&self.asking.partition, &key.study, &key.series, &key.instance, version);
+        let canonical = [&key.study, &key.series, &key.instance];
+        let received = std::array::from_fn(|n| {
+            let received = &identity.received[n];
+            (received != canonical[n].as_str()).then(|| received.clone())
+        });
+        let instance = ReceivedInstance {
+            key,
+            received,
+            sop_class: identity.sop_class.clone(),
+            transfer_syntax,
+            file: StoredFile { key: file_key, length_bytes: file.length_bytes, sha256: file.sha256 },
+            dataset_offset,
+            warnings: warning.into_iter().collect(),
+            derived_by: DERIVED_BY,
+            expires_after_ms: None,
+        };
+        let payload = Payload::InstanceStored { instance, mode: self.mode };
+        (self.archive.head(&self.asking, payload), file, identity, warning, sections)
+    }
+
+    async fn append(&mut self, head: &Head, sections: SpoolRange) -> Result<Submitted, SubmitError> {
+        let frozen = self.spool.get(sections).map_err(spool_failed)?;
+        let sections =
+            Sections::thaw(&frozen).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        self.archive.submit(head, &sections).await
+    }
+}
+
+enum Slot {
+    Done(PartOutcome),
+    Waiting { identity: Identity, warning: Option<u16> },
+}
+
+impl Identity {
+    fn key(&self) -> InstanceKey {
+        InstanceKey {
+            study: self.study.clone(),
+            series: self.series.clone(),
+            instance: self.instance.clone(),
+        }
+    }
+
+    fn refused(self, why: PartRefusal) -> PartOutcome {
+        let [_, _, sop_instance] = self.received;
+        PartOutcome::Refused { sop_class: Some(self.sop_class), sop_instance: Some(sop_instance), why }
+    }
+}
+
+/// Waits for one outcome. A failing store fails the request if nothing of it was appended; else only the
+/// part, since what was appended takes effect.
+async fn outcome_of(
+    submitted: Result<Submitted, SubmitError>,
+    appended: bool,
+    identity: Identity,
+    warning: Option<u16>,
+    stored: &mut Stored,
+) -> Result<PartOutcome, SubmitError> {
+    let decided = match submitted {
+        Ok(submitted) => submitted.decided().await?,
+        Err(error @ SubmitError::TooLarge { .. }) => {
+            return Ok(identity.refused(PartRefusal::Failed(error.to_string())));
+        }
+        Err(error) if !appended => return Err(error),
+        Err(error) => return Ok(identity.refused(PartRefusal::Failed(error.to_string()))),
+    };
+    stored.position = stored.position.max(Some(decided.position));
+    Ok(match decided.outcome {
+        Outcome::Accepted(changes) => {
+            let key = identity.key();
+            let [_, _, sop_instance] = identity.received;
+            let change = changes.into_iter().next().expect("an accepted store has exactly one change");
+            let (sop_class, findings) = (identity.sop_class, identity.warnings);
+            PartOutcome::Stored { key, sop_class, sop_instance, change, warning, findings }
+        }
+        Outcome::Refused(Refusal::AlreadyStored) => identity.refused(PartRefusal::AlreadyStored),
+        Outcome::Refused(refusal) => identity.refused(PartRefusal::Failed(refusal.to_string())),
+    })
+}
+
+/// Encodes all that views and reads will need of a scanned file.
+async fn derive(
+    scanned: Scanned,
+    left_out: Vec<dicom_core::Tag>,
+    chunks: Vec<u32>,
+) -> Result<Sections, String> {
+    let inline = scanned.header.len() <= INLINE_HEADER_BYTES;
+    let work = move || {
+        let mut sections = Sections::default();
+        let metadata =
+            json::metadata_without(&scanned.header, &left_out).map_err(|error| error.to_string())?;
+        let bulk = bincode::serde::encode_to_vec(&scanned.bulk, bincode::config::standard())
+            .map_err(|error| error.to_string())?;
+        let sums: Vec<u8> = chunks.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        for (kind, plain) in [
+            (Section::Metadata, metadata),
+            (Section::Bulk, bulk),
+            (Section::Frames, scanned.frames.encode()),
+            (Section::Chunks, sums),
+        ] {
+            sections.push(kind, &plain).map_err(|error| error.to_string())?;
+        }
+        Ok(sections)
+    };
+    if inline {
+        return work();
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+/// Encoded sections of the parts of a request, in memory while they are small.
+struct Spool {
+    file: SpooledTempFile,
+    end: u64,
+}
+
+#[derive(Clone, Copy)]
+struct SpoolRange {
+    start: u64,
+    length: usize,
+}
+
+impl Spool {
+    fn new(memory_bytes: usize) -> Self {
+        Self { file: SpooledTempFile::new(memory_bytes), end: 0 }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> std::io::Result<SpoolRange> {
+        let range = SpoolRange { start: self.end, length: bytes.len() };
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(bytes)?;
+        self.end += bytes.len() as u64;
+        Ok(range)
+    }
+
+    fn get(&mut self, range: SpoolRange) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; range.length];
+        self.file.seek(SeekFrom::Start(range.start))?;
+        self.file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn spool_failed(error: std::io::Error) -> SubmitError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => SubmitError::Blob(blob::Error::Full(error.to_string())),
+        _ => SubmitError::Blob(blob::Error::Unavailable(error.to_string())),
+    }
+}

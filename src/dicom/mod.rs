@@ -5,7 +5,9 @@
 //! Elsewhere: who may store what (`archive`), how files are kept (`blob`).
 
 pub mod frames;
+pub(crate) mod header;
 pub mod json;
 pub mod scan;
+mod text;
 pub mod uid;
 pub mod validate;

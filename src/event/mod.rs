@@ -137,6 +137,8 @@ pub struct ReceivedInstance {
     pub transfer_syntax: String,
     /// The file.
     pub file: StoredFile,
+    /// Offset in the file of the first byte behind group 0002; where a deflated dataset begins.
+    pub dataset_offset: u64,
     /// Codes of (0008,1196) given with the answer.
     pub warnings: Vec<u16>,
     /// Version of the code that derived the metadata.
@@ -221,6 +223,9 @@ pub enum Refusal {
     /// The record is not one of this log's.
     #[error("the record is foreign to this log")]
     Foreign,
+    /// It was refused long ago; why is no longer told.
+    #[error("the event was refused")]
+    Untold,
 }
 
 /// One row of the change feed (`change-feed.md` §3). `state` is not here: it is found when read.

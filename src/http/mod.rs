@@ -1,1 +1,174 @@
-//! STUB
+//! Requests into events or questions, results into answers (DICOMweb, PS3.18; `studies.md`, `change-feed.md`).
+//!
+//! A request passes [`envelope`] (ids, common headers), CORS, [`envelope::dispatch`] (guard, version,
+//! readiness, `Kymo-Min-Position`) and then one of two routers: below a version, or outside any.
+//! A handler's arguments are the contract's order of checks.
+//!
+//! Invariant: only `error` chooses a status for what went wrong.
+//! Invariant: bodies stream both ways; no handler holds a file.
+//! Elsewhere: what is true (`archive`), what is found (`projections::search`), the socket (`server`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use futures_util::stream;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::archive::{Archive, ReadError};
+use crate::base::Position;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+use crate::projections::runner::State;
+use crate::projections::search::Search;
+
+mod accept;
+pub mod admin;
+mod body;
+mod change_feed;
+mod counted;
+mod envelope;
+mod error;
+mod etag;
+mod health;
+mod media;
+mod multipart;
+mod routing;
+pub mod server;
+mod settings;
+mod studies;
+mod urls;
+
+pub use settings::{BadCors, Cors, Settings};
+
+use error::Error;
+
+/// Media type of instances.
+const DICOM: &str = "application/dicom";
+/// Media type of metadata and search answers.
+const DICOM_JSON: &str = "application/dicom+json";
+
+/// What the handlers use. Clones are the same archive.
+#[derive(Clone)]
+pub struct App {
+    archive: Archive,
+    search: Search,
+    health: Health,
+    metrics: Option<Metrics>,
+    settings: Arc<Settings>,
+    /// The first position behind all writes that were answered while search was not to be asked.
+    unshown: Arc<AtomicU64>,
+}
+
+impl App {
+    /// What is true, what is found, where health is reported, what `/metrics` shows (`None` records
+    /// nothing), and how requests are met.
+    #[must_use]
+    pub fn new(
+        archive: Archive,
+        search: Search,
+        health: Health,
+        metrics: Option<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        Self { archive, search, health, metrics, settings: Arc::new(settings), unshown: Arc::default() }
+    }
+
+    /// Whether this node has read its log to the end it had at the start.
+    fn ready(&self) -> Result<(), Error> {
+        self.archive.ready().map_err(|error| match error {
+            ReadError::Behind { .. } => Error::CatchingUp(error.to_string()),
+            other => Error::Read(other),
+        })
+    }
+
+    /// Waits, within the bound of the settings, until this node has passed `position`: the fold, and
+    /// behind it the views.
+    async fn passed(&self, position: Position) -> Result<(), Error> {
+        let passed = self.search.reached(position, self.settings.position_time).await;
+        passed.map_err(|behind| ReadError::Behind { wanted: behind.wanted, reached: behind.next }.into())
+    }
+
+    /// Waits until what was written at `position`, which the fold has passed, shows in every view that can
+    /// be asked. A search that answers nothing hides nothing: nobody waits for it, but it waits for this
+    /// position before it answers again ([`Self::searchable`]).
+    async fn shown(&self, position: Position) -> Result<(), Error> {
+        if self.search.status().rows.state != State::Live {
+            self.unshown.fetch_max(position.next().0, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.passed(position).await.map_err(|_| Error::NotVisibleYet(position))
+    }
+
+    /// Waits until search shows every write that was answered.
+    async fn searchable(&self) -> Result<(), Error> {
+        match self.unshown.load(Ordering::SeqCst).checked_sub(1) {
+            None => Ok(()),
+            Some(position) => self.passed(Position(position)).await,
+        }
+    }
+}
+
+/// Runs a look-up that may take more than half a millisecond where it stops nobody else.
+async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(found) => found,
+        // Passed on to the layer that answers for panics. A running look-up is never cancelled.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Stands for the body in the answer to a HEAD: its length is not known, and must not be taken for 0.
+fn left_out() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
+}
+
+/// Everything the archive answers.
+pub fn router(app: App) -> Router {
+    let doors =
+        envelope::Doors { versioned: versioned(app.clone()), plain: plain(app.clone()), app: app.clone() };
+    let mut router = Router::new().fallback(envelope::dispatch).with_state(doors);
+    if let Some(cors) = &app.settings.cors {
+        router = router.layer(cors.layer());
+    }
+    router.layer(CatchPanicLayer::custom(error::panicked)).layer(from_fn_with_state(app, envelope::envelope))
+}
+
+/// Routes below `/v{n}`; literals in lower case, without version and partition segment.
+fn versioned(app: App) -> Router {
+    use studies::{delete, frames, metadata, retrieve, search, store};
+    let study = get(retrieve::retrieve).post(store::create).put(store::upsert).delete(delete::delete);
+    let files = get(retrieve::retrieve).delete(delete::delete);
+    Router::new()
+        .route("/studies", get(search::search).post(store::create).put(store::upsert))
+        .route("/series", get(search::search))
+        .route("/instances", get(search::search))
+        .route("/studies/{study}/series", get(search::search))
+        .route("/studies/{study}/instances", get(search::search))
+        .route("/studies/{study}/series/{series}/instances", get(search::search))
+        .route("/studies/{study}", study)
+        .route("/studies/{study}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}", files.clone())
+        .route("/studies/{study}/series/{series}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}/instances/{instance}", files)
+        .route("/studies/{study}/series/{series}/instances/{instance}/metadata", get(metadata::metadata))
+        .route("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(frames::frames))
+        .route("/changefeed", get(change_feed::list))
+        .route("/changefeed/latest", get(change_feed::latest))
+        .route("/partitions", get(envelope::partitions))
+        .route_layer(from_fn(counted::remember_route))
+        .with_state(app)
+}
+
+/// Routes outside any version.
+fn plain(app: App) -> Router {
+    Router::new()
+        .route("/health/check", get(health::check))
+        .route("/metrics", get(health::metrics))
+        .route_layer(from_fn(counted::remember_route))
+        .with_state(app)
+}

@@ -14,6 +14,16 @@ use futures_util::stream::BoxStream;
 
 use crate::base::{Position, Stamp};
 
+pub mod chain;
+pub mod conformance;
+pub mod embedded;
+pub mod faulty;
+pub mod memory;
+mod tail;
+
+/// Why a log that was closed takes no more records.
+const CLOSED: &str = "it was closed";
+
 /// One durable record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -75,6 +85,12 @@ pub enum ReadError {
     Io(String),
 }
 
+impl From<std::io::Error> for ReadError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
 /// Resolves to the record's position once it is durable.
 pub type Appending = Pin<Box<dyn Future<Output = Result<Position, AppendError>> + Send>>;
 
@@ -95,12 +111,14 @@ pub trait Log: Send + Sync + 'static {
     /// [`ReadError`], never other bytes than were appended.
     async fn get(&self, position: Position) -> Result<Record, ReadError>;
 
-    /// Durable records from `from` (inclusive), in order; at the tail the stream waits for more. A
-    /// `from` beyond the tail is the error [`ReadError::BeyondEnd`] at once.
+    /// Durable records from `from` (inclusive), in order; at the tail the stream waits for more, and
+    /// ends when the log was closed. A `from` beyond the tail is the error [`ReadError::BeyondEnd`] at once.
+    /// After an error the stream ends.
     fn read(&self, from: Position) -> BoxStream<'static, Result<Record, ReadError>>;
 
     /// Up to `limit_bytes` (at least one record) of the durable records in `from..to`, in order, at once:
-    /// the bulk read of rebuilds. Blocking.
+    /// the bulk read of rebuilds. Blocking. The records may share one buffer: copy the bytes of one that is to
+    /// be kept for long.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -112,6 +130,6 @@ pub trait Log: Send + Sync + 'static {
     /// Why the log takes no more records, if it stopped.
     fn stopped(&self) -> Option<String>;
 
-    /// Finishes what is queued, then takes no more.
+    /// Finishes what is queued, then takes no more; reading goes on.
     async fn close(&self);
 }

@@ -86,6 +86,50 @@ impl Table {
         Ok(table)
     }
 
+    /// Opens the table as [`Self::open`] does; one that is damaged, was marked as damaged, or is foreign is
+    /// thrown away and begun again, and why is told.
+    ///
+    /// # Errors
+    /// It can neither be opened nor begun again.
+    pub fn open_or_begin_again(
+        folder: &Path,
+        format: &str,
+        log: Uuid,
+        cache_bytes: u64,
+    ) -> Result<(Self, Option<Error>), Error> {
+        let io = |error: std::io::Error| Error::Damaged {
+            table: folder.display().to_string(),
+            what: format!("and it cannot be thrown away: {error}"),
+        };
+        let open = || Self::open(folder, format, log, cache_bytes);
+        let marker = marker(folder);
+        let why = match std::fs::read_to_string(&marker) {
+            Ok(what) => Error::Damaged { table: folder.display().to_string(), what },
+            Err(_) => match open().and_then(|table| table.cursor().map(|_| table)) {
+                Ok(table) => return Ok((table, None)),
+                Err(error) => error,
+            },
+        };
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(io)?;
+        }
+        let table = open()?;
+        if marker.exists() {
+            std::fs::remove_file(&marker).map_err(io)?;
+        }
+        Ok((table, Some(why)))
+    }
+
+    /// Notes on disk that the table is not to be trusted, so that the next start begins it again even if
+    /// the damage hides by then.
+    pub fn mark_damaged(&self, why: &str) {
+        if let Rows::Sled(_) = &self.rows
+            && let Err(error) = std::fs::write(marker(&self.folder), why)
+        {
+            tracing::error!(%error, table = %self.folder.display(), "the damage cannot be noted");
+        }
+    }
+
     /// A table that lives in memory only: scratch folds and tests.
     #[must_use]
     pub fn memory() -> Self {
@@ -139,6 +183,22 @@ impl Table {
             Rows::Sled(db) => guarded(&self.folder, || db.flush()).map(drop),
             Rows::Memory(_) => Ok(()),
         }
+    }
+
+    /// Every row as sorted, printable text, the cursor included: equal for tables that hold the same.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn dump(&self) -> Result<Vec<String>, Error> {
+        let reader = self.reader();
+        let rows = reader
+            .range(Bound::Unbounded, Bound::Unbounded)
+            .filter(|row| !matches!(row, Ok((key, _)) if key == IDENTITY));
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok(format!("{} = {}", key.escape_ascii(), value.escape_ascii()))
+        })
+        .collect()
     }
 
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
@@ -221,6 +281,10 @@ impl Table {
 }
 
 type RowIter<'a> = Box<dyn Iterator<Item = Result<Row, Error>> + 'a>;
+
+fn marker(folder: &Path) -> PathBuf {
+    folder.with_extension("damaged")
+}
 
 fn is_empty(range: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
     match (&range.0, &range.1) {

@@ -1,1 +1,191 @@
-//! STUB
+//! The fold: one pure function over records and state that decides everything.
+//!
+//! Invariant: deterministic; no clock, no randomness, no settings: whatever matters is in the record.
+//! Invariant: total; a valid record always gets an outcome, one of ours that cannot be read stops the fold.
+//! Invariant: its rules never change for events already written; a new rule is a new event version.
+//! Elsewhere: who feeds it (`follow`), what its rows look like (`state`).
+
+mod blobs;
+mod deleted;
+mod instance;
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::state::Meta;
+use crate::base::{Partition, Position, Stamp};
+use crate::event::codec::{self, DecodeError, Event};
+use crate::event::{self, Change, Commit, Outcome, Payload, Refusal};
+use crate::log::Record;
+use crate::tables::keys::Key;
+use crate::tables::{self, Batch, Changes, Read, Table};
+
+pub use instance::decide_instance;
+
+/// Why the fold cannot go on. Nothing of the run of records was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// The state is damaged; it has to be rebuilt.
+    #[error(transparent)]
+    State(#[from] tables::Error),
+    /// An event of ours that this program cannot read.
+    #[error("the archive stops at position {position}: {error}")]
+    Unreadable {
+        /// Where it lies.
+        position: Position,
+        /// Why.
+        error: DecodeError,
+    },
+    /// The log was enabled for a newer event version.
+    #[error(
+        "the archive stops at position {position}: the log is enabled for event version {version}, and this \
+         program knows versions up to {known}: install a newer Kymo"
+    )]
+    FormatFromTheFuture {
+        /// Where it lies.
+        position: Position,
+        /// The version enabled.
+        version: u16,
+        /// The newest known here.
+        known: u16,
+    },
+    /// Records were skipped or given twice.
+    #[error("the fold is at position {wanted} and was given position {given}")]
+    OutOfOrder {
+        /// The next position.
+        wanted: Position,
+        /// The one given.
+        given: Position,
+    },
+}
+
+/// What the rules see of one event: the rows so far, feed time, and where it lies.
+struct Step<'a, 't> {
+    batch: &'a mut Batch<'t>,
+    meta: &'a mut Meta,
+    position: Position,
+    partition: &'a Partition,
+}
+
+impl Step<'_, '_> {
+    /// The next row's sequence number.
+    fn count(&mut self) -> u64 {
+        self.meta.sequence += 1;
+        self.meta.sequence
+    }
+}
+
+/// Folds a run of records into `table`, in one write, and gives their commits.
+///
+/// # Errors
+/// [`FoldError`]; then nothing of the run was applied.
+pub fn fold(table: &Table, records: &[Record]) -> Result<(Vec<Arc<Commit>>, Meta), FoldError> {
+    let (commits, meta, changes, cursor) = decide(table, records)?;
+    table.apply(changes, cursor)?;
+    Ok((commits, meta))
+}
+
+fn decide(
+    table: &Table,
+    records: &[Record],
+) -> Result<(Vec<Arc<Commit>>, Meta, Changes, Position), FoldError> {
+    let mut batch = table.batch();
+    let mut meta = Meta::load(&batch)?;
+    let mut cursor = table.cursor()?;
+    let mut commits = Vec::with_capacity(records.len());
+    for record in records {
+        if record.position != cursor {
+            return Err(FoldError::OutOfOrder { wanted: cursor, given: record.position });
+        }
+        meta.time = meta.time.max(record.stamp);
+        let (event, outcome) = match codec::decode(record.bytes.clone()) {
+            Ok(event) => {
+                let outcome = apply(&mut batch, &mut meta, record.position, &event)?;
+                (Some(Arc::new(event)), outcome)
+            }
+            Err(DecodeError::Foreign) => (None, Outcome::Refused(Refusal::Foreign)),
+            Err(error) => return Err(FoldError::Unreadable { position: record.position, error }),
+        };
+        commits.push(Arc::new(Commit { position: record.position, time: meta.time, event, outcome }));
+        cursor = cursor.next();
+    }
+    forget_ids(&mut batch, meta.time)?;
+    meta.store(&mut batch);
+    Ok((commits, meta, batch.into_changes(), cursor))
+}
+
+fn apply(
+    batch: &mut Batch<'_>,
+    meta: &mut Meta,
+    position: Position,
+    event: &Event,
+) -> Result<Outcome, FoldError> {
+    let head = &event.head;
+    // Lateness comes first: past its validity an id may be forgotten already or not yet.
+    let too_late = meta.time > head.valid_until;
+    if !too_late {
+        let seen = id_key(head.valid_until, head.id);
+        if batch.get(&seen)?.is_some() {
+            return Ok(Outcome::Refused(Refusal::Repeated));
+        }
+        batch.put(seen, Vec::new());
+    }
+    let mut step = Step { batch, meta, position, partition: &head.partition };
+    let outcome = match &head.payload {
+        Payload::InstanceStored { instance, mode } => {
+            instance::instance_stored(&mut step, instance, *mode, too_late)?
+        }
+        _ if too_late => Outcome::Refused(Refusal::TooLate),
+        Payload::Deleted { scope } => deleted::deleted(&mut step, scope)?,
+        Payload::BlobsRemoved { keys } => blobs::blobs_removed(&mut step, keys)?,
+        Payload::LogCreated { log } => log_created(step.meta, *log),
+        Payload::FormatEnabled { version } => {
+            if *version > event::VERSION {
+                let known = event::VERSION;
+                return Err(FoldError::FormatFromTheFuture { position, version: *version, known });
+            }
+            step.meta.format = step.meta.format.max(*version);
+            Outcome::Accepted(Vec::new())
+        }
+        Payload::TimeMarked => Outcome::Accepted(Vec::new()),
+    };
+    Ok(outcome)
+}
+
+/// The first valid one names the log.
+fn log_created(meta: &mut Meta, log: Uuid) -> Outcome {
+    if *meta.log.get_or_insert(log) == log {
+        Outcome::Accepted(Vec::new())
+    } else {
+        Outcome::Refused(Refusal::Foreign)
+    }
+}
+
+/// Ids sort by the end of their validity, so what may be forgotten lies in front.
+fn id_key(valid_until: Stamp, id: Uuid) -> Vec<u8> {
+    let ticks = u64::try_from(valid_until.0).unwrap_or(0);
+    Key::of(b'E').number(ticks).bytes(id.as_bytes()).build()
+}
+
+/// An event past its validity is refused for that alone, so its id need not be kept.
+fn forget_ids(batch: &mut Batch<'_>, time: Stamp) -> Result<(), tables::Error> {
+    let from = Key::of(b'E').build();
+    let end = id_key(time, Uuid::nil());
+    let old: Result<Vec<_>, _> = batch
+        .range(Bound::Included(&from), Bound::Excluded(&end))
+        .map(|row| row.map(|(key, _)| key))
+        .collect();
+    for key in old? {
+        batch.delete(key);
+    }
+    Ok(())
+}
+
+fn accepted(changes: Vec<Change>) -> Outcome {
+    Outcome::Accepted(changes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,7 @@ fn samples() -> Vec<(&'static str, Head, Sections)> {
         sop_class: "1.2.840.10008.5.1.4.1.1.7".to_owned(),
         transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
         file: StoredFile { key: "AHDS/a/b.dcm".to_owned(), length_bytes: 526_000, sha256: [5; 32] },
+        dataset_offset: 340,
         warnings: vec![45063],
         derived_by: 1,
         expires_after_ms: Some(1000),

@@ -31,6 +31,7 @@ use crate::base::Position;
 
 mod answer;
 mod attributes;
+mod counts;
 mod dump;
 mod find;
 mod folding;
@@ -204,6 +205,11 @@ impl Search {
     #[must_use]
     pub fn status(&self) -> Status {
         Status { rows: self.0.running.status(), index: self.0.overlay.status() }
+    }
+
+    /// Throws the view away and makes it again from the first commit, in the background.
+    pub fn rebuild(&self, why: &str) {
+        self.0.running.rebuild(why);
     }
 
     /// Writes the index now. Blocking.

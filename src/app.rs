@@ -1,0 +1,408 @@
+//! Builds the rooms and hands them to each other; the one file that knows them all.
+//!
+//! In the data folder: `log/` and `lake/` are the archive and all that a backup needs; `archive/` and
+//! `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
+//! process out, `node` names this node.
+//! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
+//! Elsewhere: what the rooms do; the command line (`main`).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::archive::{self, Archive, ReadError, SubmitError};
+use crate::base::{Clock, Ids, Position, Stamp, SystemClock};
+use crate::blob::{self, Blobs, Lake};
+use crate::config::{Config, Keep};
+use crate::event::Commit;
+use crate::http;
+use crate::log::Log;
+use crate::log::embedded::follow::SegmentReader;
+use crate::log::embedded::{self, EmbeddedLog};
+use crate::ops::health::{Health, Status};
+use crate::ops::metrics;
+use crate::projections::CommitSource;
+use crate::projections::runner::State;
+use crate::projections::search::Search;
+use crate::tables::{self, Table};
+use crate::workers::{self, sweep};
+
+/// Why an archive does not start. Nothing was lost; the text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process has it.
+    #[error("the archive in {0} is in use by another process; stop that one first")]
+    InUse(PathBuf),
+    /// The file system failed.
+    #[error("{path}: {error}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        error: std::io::Error,
+    },
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] embedded::OpenError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] blob::Error),
+    /// A table that can neither be opened nor begun again.
+    #[error(transparent)]
+    Table(#[from] tables::Error),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ReadError),
+    /// The beginning of the log could not be written.
+    #[error(transparent)]
+    Begin(#[from] SubmitError),
+    /// The search view.
+    #[error("the search view gets no threads: {0}")]
+    Search(std::io::Error),
+}
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub struct Folders(PathBuf);
+
+impl Folders {
+    /// The folders below `data`.
+    #[must_use]
+    pub fn of(data: &Path) -> Self {
+        Self(data.to_owned())
+    }
+
+    /// Segment files of the log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// Files of the instances.
+    #[must_use]
+    pub fn lake(&self) -> PathBuf {
+        self.0.join("lake")
+    }
+
+    /// The fold's state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.0.join("archive")
+    }
+
+    /// The views.
+    #[must_use]
+    pub fn views(&self) -> PathBuf {
+        self.0.join("views")
+    }
+
+    /// Where the address for commands is written while the archive runs.
+    #[must_use]
+    pub fn admin(&self) -> PathBuf {
+        self.0.join("admin")
+    }
+}
+
+/// An open archive with its views.
+pub struct Node {
+    /// What is true.
+    pub archive: Archive,
+    /// What is found.
+    pub search: Search,
+    /// The log under it.
+    pub log: Arc<EmbeddedLog>,
+    /// What was found when the log was opened.
+    pub report: embedded::OpenReport,
+    /// How it is.
+    pub health: Health,
+    ids: Arc<Ids>,
+    clock: Arc<dyn Clock>,
+    _lock: File,
+}
+
+impl Node {
+    /// Opens the archive in the folder of `config`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn open(config: &Config) -> Result<Self, StartError> {
+        let folders = Folders::of(&config.data);
+        let lock = lock(&config.data)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids = Arc::new(Ids::from_os());
+        let node = node_id(&config.data, ids.next(clock.now()))?;
+        let known = match folders.log().is_dir() {
+            true => SegmentReader::new(&folders.log(), Position(0)).log_id()?,
+            false => None,
+        };
+        let new_log = ids.next(clock.now());
+        // The state is opened first: its cursor says how far the log must reach.
+        let (state, why) = Table::open_or_begin_again(
+            &folders.state(),
+            archive::state::FORMAT,
+            known.unwrap_or(new_log),
+            config.cache_bytes,
+        )?;
+        if let Some(why) = why {
+            tracing::warn!(%why, "the archive's state is thrown away and folded again from the log");
+        }
+        let cursors = [state.cursor()?];
+        let (log, report) =
+            EmbeddedLog::open(&folders.log(), config.log.clone(), Arc::clone(&clock), new_log, &cursors)?;
+        let log = Arc::new(log);
+        let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
+        let archive = Archive::open(archive::Parts {
+            log: Arc::clone(&log) as Arc<dyn Log>,
+            blobs,
+            lake: config.lake.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            node,
+            state,
+            settings: config.archive.clone(),
+        })?;
+        if report.tail < Position(2) {
+            archive.begin_log(report.log).await?;
+        }
+        let source = Arc::new(Commits(archive.clone()));
+        let search = Search::open(&folders.views(), report.log, config.cache_bytes, source)
+            .map_err(StartError::Search)?;
+        let health = Health::new(Arc::clone(&clock));
+        Ok(Self { archive, search, log, report, health, ids, clock, _lock: lock })
+    }
+
+    /// Waits until the fold and every view have passed all that the log held when it was opened.
+    ///
+    /// # Errors
+    /// The fold or a view has stopped.
+    pub async fn caught_up(&self, mut progress: impl FnMut(Position, Position)) -> Result<(), ReadError> {
+        const LOOK_EVERY: Duration = Duration::from_millis(20);
+        let wanted = self.archive.start_tail();
+        loop {
+            match self.archive.ready() {
+                Ok(()) | Err(ReadError::Behind { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let view = self.search.status().rows;
+            let reached = view.next.min(self.archive.progress().next);
+            progress(reached, wanted);
+            if reached >= wanted {
+                return Ok(());
+            }
+            if let State::Failed { why } = view.state {
+                return Err(ReadError::Stopped(why));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What the public router needs.
+    #[must_use]
+    pub fn http(&self, settings: http::Settings, metrics: metrics::Metrics) -> http::App {
+        let (archive, search) = (self.archive.clone(), self.search.clone());
+        http::App::new(archive, search, self.health.clone(), Some(metrics), settings)
+    }
+
+    /// Starts what works in the background until `stop`.
+    pub fn start_workers(&self, config: &Config, stop: &CancellationToken) {
+        let source = Arc::new(Sweeping(self.archive.clone()));
+        let (blobs, lake) = (self.archive.blobs().clone(), self.archive.lake().clone());
+        if let Keep::For(retention) = config.keep_released {
+            let (source, blobs) = (Arc::clone(&source), blobs.clone());
+            tokio::spawn(workers::every("sweep", config.sweep_every, stop.clone(), move || {
+                let (source, blobs) = (Arc::clone(&source), blobs.clone());
+                async move {
+                    let swept = sweep::sweep_released(&*source, &blobs, retention).await?;
+                    metrics::blobs_removed(swept.removed);
+                    Ok::<_, sweep::Error>(())
+                }
+            }));
+        }
+        let probed = (blobs.clone(), lake.clone());
+        tokio::spawn(workers::every(
+            "sweep of unnamed files",
+            sweep::UNNAMED_EVERY,
+            stop.clone(),
+            move || {
+                let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
+                async move {
+                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
+                    metrics::blobs_removed(swept.removed);
+                    Ok::<_, sweep::Error>(())
+                }
+            },
+        ));
+        let (ids, clock) = (Arc::clone(&self.ids), Arc::clone(&self.clock));
+        let (health, stopped) = (self.health.clone(), stop.clone());
+        tokio::spawn(async move {
+            let (blobs, lake) = probed;
+            workers::health::watch(blobs, lake, ids, clock, stopped, |found| report_blobs(&health, found))
+                .await;
+        });
+        tokio::spawn(observe(
+            self.archive.clone(),
+            self.search.clone(),
+            Arc::clone(&self.log),
+            self.health.clone(),
+            stop.clone(),
+        ));
+    }
+
+    /// Finishes what runs and makes everything durable.
+    pub async fn close(self) {
+        self.log.close().await;
+        let search = self.search.clone();
+        drop(tokio::task::spawn_blocking(move || search.close()).await);
+        if let Err(error) = self.archive.flush() {
+            tracing::error!(%error, "the state could not be flushed; it will be folded again where needed");
+        }
+    }
+}
+
+/// Keeps health and gauges as things are, once a second.
+async fn observe(
+    archive: Archive,
+    search: Search,
+    log: Arc<EmbeddedLog>,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let progress = archive.progress();
+        let tail = log.tail();
+        metrics::set(metrics::LOG_TAIL, tail.0);
+        metrics::set(metrics::FEED_HEAD, progress.sequence);
+        metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
+        metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
+        let view = search.status().rows;
+        metrics::view_lag("search", view.lag());
+        match log.stopped() {
+            Some(why) => health.set("log", Status::Degraded, format!("nothing can be written: {why}")),
+            None => health.set("log", Status::Healthy, format!("{tail} records")),
+        }
+        match archive.ready() {
+            Ok(()) => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
+            Err(ReadError::Behind { wanted, reached }) => {
+                health.set("archive", Status::Degraded, format!("catching up: {reached} of {wanted}"));
+            }
+            Err(error) => health.set("archive", Status::Unhealthy, error.to_string()),
+        }
+        match &view.state {
+            State::Live => health.set("search", Status::Healthy, format!("at {}", view.next)),
+            State::CatchingUp => {
+                health.set(
+                    "search",
+                    Status::Degraded,
+                    format!("catching up: {} of {}", view.next, view.head),
+                );
+            }
+            State::Rebuilding { why } => {
+                let what = format!("rebuilding ({why}): {} of {}", view.next, view.head);
+                health.set("search", Status::Degraded, what);
+            }
+            State::Failed { why } => health.set("search", Status::Unhealthy, why.clone()),
+            State::Closed => {}
+        }
+    }
+}
+
+fn report_blobs(health: &Health, found: workers::health::Found) {
+    use workers::health::Found;
+    let (status, what) = match found {
+        Found::Healthy => (Status::Healthy, "files can be written, read and removed".to_owned()),
+        Found::Degraded(why) => (Status::Degraded, why),
+        Found::Unhealthy(why) => (Status::Unhealthy, why),
+    };
+    health.set_for("blobs", status, what, 3 * workers::health::PROBE_EVERY);
+}
+
+/// The archive's commits, for the views.
+pub struct Commits(pub Archive);
+
+impl CommitSource for Commits {
+    fn commits(&self, from: Position) -> Result<Vec<Arc<Commit>>, String> {
+        self.0.commits(from).map_err(|error| error.to_string())
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.0.head_position()
+    }
+}
+
+/// The archive as the sweep asks it.
+struct Sweeping(Archive);
+
+#[async_trait]
+impl sweep::SweepSource for Sweeping {
+    async fn released(&self, before: Stamp, limit: usize) -> Result<Vec<String>, String> {
+        self.0.released(before, limit).map_err(|error| error.to_string())
+    }
+
+    async fn names(&self, key: &str) -> Result<bool, String> {
+        self.0.keeps_blob(key).map_err(|error| error.to_string())
+    }
+
+    async fn remove_blobs(&self, keys: Vec<String>) -> Result<Vec<String>, String> {
+        self.0.remove_blobs(keys).await.map_err(|error| error.to_string())
+    }
+
+    async fn mark_time(&self) -> Result<Stamp, String> {
+        self.0.mark_time().await.map_err(|error| error.to_string())
+    }
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> StartError + '_ {
+    |error| StartError::Io { path: path.to_owned(), error }
+}
+
+/// Keeps every other process out of the folder for as long as the file lives.
+fn lock(data: &Path) -> Result<File, StartError> {
+    std::fs::create_dir_all(data).map_err(io(data))?;
+    let path = data.join("lock");
+    let file = File::options().create(true).append(true).open(&path).map_err(io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(data.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(StartError::Io { path, error }),
+    }
+}
+
+/// The node's name, made once.
+fn node_id(data: &Path, new: Uuid) -> Result<Uuid, StartError> {
+    let path = data.join("node");
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && let Ok(id) = text.trim().parse()
+    {
+        return Ok(id);
+    }
+    std::fs::write(&path, format!("{new}\n")).map_err(io(&path))?;
+    Ok(new)
+}
+
+/// A fold of the whole log from its first record, in memory: what the state must be.
+///
+/// # Errors
+/// The log cannot be read or folded.
+pub fn scratch(log: Arc<dyn Log>, lake: Lake) -> Result<Archive, ReadError> {
+    Archive::open(archive::Parts {
+        log,
+        blobs: Blobs::in_memory(),
+        lake,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(Ids::from_os()),
+        node: Uuid::nil(),
+        state: Table::memory(),
+        settings: archive::Settings::default(),
+    })
+}

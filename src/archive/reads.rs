@@ -1,0 +1,259 @@
+//! The reads: instances, their metadata, files and frames, and the change feed.
+//!
+//! Invariant: a page of the feed and the states of its rows come from one moment.
+//! Invariant: nothing is read while the fold has stopped or has not reached the log's end of the start.
+//! Elsewhere: search (`projections::search`), the bytes of files (`blob`).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::state::change_feed::{self, FeedRow};
+use super::state::instances::{self, LiveInstance, Summary};
+use super::state::released::{self, BlobState};
+use super::{Archive, ReadError};
+use crate::base::{Partition, Position, Stamp};
+use crate::blob::{Blobs, Expected, Lake};
+use crate::dicom::frames::FrameIndex;
+use crate::dicom::scan::BulkElement;
+use crate::event::codec::{self, Event};
+use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
+
+/// A file to be read, what its bytes must be, and where its frames lie.
+#[derive(Clone, Debug)]
+pub struct Framed {
+    /// What a read must check.
+    pub file: Expected,
+    /// Where the frames lie.
+    pub frames: FrameIndex,
+    /// Offset in the file of its dataset, where a deflated one begins to be inflated.
+    pub dataset_offset: u64,
+}
+
+impl Archive {
+    /// Live instances of a scope in key order, at most `limit`, from behind `after` on.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn instances(
+        &self,
+        partition: &Partition,
+        scope: &Scope,
+        after: Option<&InstanceKey>,
+        limit: usize,
+    ) -> Result<Vec<LiveInstance>, ReadError> {
+        self.ready()?;
+        let reader = self.0.parts.state.reader();
+        Ok(instances::within(&reader, partition, scope, after).take(limit).collect::<Result<_, _>>()?)
+    }
+
+    /// Highest version and number of the live instances of a scope; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn summary(&self, partition: &Partition, scope: &Scope) -> Result<Option<Summary>, ReadError> {
+        self.ready()?;
+        let reader = self.0.parts.state.reader();
+        let mut summary: Option<Summary> = None;
+        for live in instances::within(&reader, partition, scope, None) {
+            let version = live?.version;
+            let so_far = summary.get_or_insert(Summary { highest_version: 0, count: 0 });
+            so_far.highest_version = so_far.highest_version.max(version);
+            so_far.count += 1;
+        }
+        Ok(summary)
+    }
+
+    pub(super) fn first_live(
+        &self,
+        partition: &Partition,
+        scope: &Scope,
+    ) -> Result<Option<LiveInstance>, crate::tables::Error> {
+        let reader = self.0.parts.state.reader();
+        instances::within(&reader, partition, scope, None).next().transpose()
+    }
+
+    /// The live instance under a key, as the fold sees it now.
+    pub(super) fn live(
+        &self,
+        partition: &Partition,
+        key: &InstanceKey,
+    ) -> Result<Option<LiveInstance>, crate::tables::Error> {
+        instances::live(&self.0.parts.state.reader(), partition, key)
+    }
+
+    /// The event at a position.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn event(&self, position: Position) -> Result<Event, ReadError> {
+        let record = self.0.parts.log.get(position).await?;
+        codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))
+    }
+
+    /// DICOM JSON of the instance stored by the event at `position`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn metadata(&self, position: Position) -> Result<Bytes, ReadError> {
+        let event = self.event(position).await?;
+        section(&event, position, Section::Metadata)
+    }
+
+    /// What a read of the instance's file must check.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn file(&self, live: &LiveInstance) -> Result<Expected, ReadError> {
+        expected_of(&self.event(live.position).await?, live)
+    }
+
+    /// The instance's file and where its frames lie.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn frames(&self, live: &LiveInstance) -> Result<Framed, ReadError> {
+        let event = self.event(live.position).await?;
+        let frames = FrameIndex::decode(&section(&event, live.position, Section::Frames)?)
+            .map_err(|error| ReadError::Event(live.position, error.to_string()))?;
+        let dataset_offset = match &event.head.payload {
+            Payload::InstanceStored { instance, .. } => instance.dataset_offset,
+            Payload::LogCreated { .. }
+            | Payload::FormatEnabled { .. }
+            | Payload::Deleted { .. }
+            | Payload::BlobsRemoved { .. }
+            | Payload::TimeMarked => {
+                return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
+            }
+        };
+        Ok(Framed { file: expected_of(&event, live)?, frames, dataset_offset })
+    }
+
+    /// Every element left out of the instance's metadata.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn bulk(&self, live: &LiveInstance) -> Result<Vec<BulkElement>, ReadError> {
+        let event = self.event(live.position).await?;
+        let bytes = section(&event, live.position, Section::Bulk)?;
+        bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
+            .map(|(bulk, _)| bulk)
+            .map_err(|error| ReadError::Event(live.position, error.to_string()))
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.0.parts.blobs
+    }
+
+    /// The names of the files.
+    #[must_use]
+    pub fn lake(&self) -> &Lake {
+        &self.0.parts.lake
+    }
+
+    /// Rows of the feed with `offset < sequence <= offset + limit` (`change-feed.md` §2.1).
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn feed_window(&self, offset: u64, limit: u64) -> Result<Vec<FeedRow>, ReadError> {
+        self.ready()?;
+        let reader = self.0.parts.state.reader();
+        let range = offset.saturating_add(1)..offset.saturating_add(limit).saturating_add(1);
+        let rows = change_feed::rows(&reader, range);
+        Ok(rows.map(|row| change_feed::state_now(&reader, row?)).collect::<Result<_, _>>()?)
+    }
+
+    /// Rows of the feed with a time in `times`, `offset` of them skipped, at most `limit` (§2.2). Rows are
+    /// dense and times never decrease, so the skip costs nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn feed_between(
+        &self,
+        times: Range<Stamp>,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<FeedRow>, ReadError> {
+        self.ready()?;
+        let reader = self.0.parts.state.reader();
+        let first = change_feed::first_not(&reader, |change| change.time < times.start)?;
+        change_feed::rows(&reader, first.saturating_add(offset)..u64::MAX)
+            .take(limit)
+            .take_while(|row| row.as_ref().map_or(true, |change| change.time < times.end))
+            .map(|row| Ok(change_feed::state_now(&reader, row?)?))
+            .collect()
+    }
+
+    /// The newest row of the feed.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn feed_latest(&self) -> Result<Option<FeedRow>, ReadError> {
+        let newest = self.progress().sequence;
+        Ok(self.feed_window(newest.saturating_sub(1), 1)?.pop())
+    }
+
+    /// Keys of blobs released before `before`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn released(&self, before: Stamp, limit: usize) -> Result<Vec<String>, ReadError> {
+        self.ready()?;
+        Ok(released::before(&self.0.parts.state.reader(), before, limit)?)
+    }
+
+    /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn keeps_blob(&self, key: &str) -> Result<bool, ReadError> {
+        let state = released::state(&self.0.parts.state.reader(), key)?;
+        Ok(matches!(state, Some(BlobState::Live | BlobState::Released(_))))
+    }
+
+    pub(super) fn blob_lives(&self, key: &str) -> Result<bool, crate::tables::Error> {
+        Ok(released::state(&self.0.parts.state.reader(), key)? == Some(BlobState::Live))
+    }
+
+    /// The state as sorted, printable text, to compare a rebuilt one with the live one.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn dump(&self) -> Result<Vec<String>, ReadError> {
+        Ok(self.0.parts.state.dump()?)
+    }
+
+    /// Now, by the archive's clock.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        self.0.parts.clock.now()
+    }
+
+    /// A new id from the archive's source, of the later of clock and feed time: the sweep takes a file for
+    /// abandoned when feed time is long past its version id, also after a clock once ran ahead.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.0.parts.ids.next(self.now().max(self.progress().time))
+    }
+}
+
+fn section(event: &Event, position: Position, section: Section) -> Result<Bytes, ReadError> {
+    let what = |error: String| ReadError::Event(position, error);
+    let bytes = event.section(section).map_err(|error| what(error.to_string()))?;
+    bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
+}
+
+/// What a read of `file` must check; `sums` is the chunks section, four bytes for each chunk.
+#[must_use]
+pub fn expected(file: &StoredFile, sums: &[u8]) -> Expected {
+    let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
+    Expected { key: file.key.clone(), length_bytes: file.length_bytes, sha256: file.sha256, chunks }
+}
+
+fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
+    Ok(expected(&live.file, &section(event, live.position, Section::Chunks)?))
+}

@@ -1,0 +1,58 @@
+//! `kymo log`: the events as JSON lines. Takes no lock and shows only what durable marks cover.
+//!
+//! Elsewhere: the reader (`kymo::log::embedded::SegmentReader`).
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use kymo::app::Folders;
+use kymo::base::Position;
+use kymo::config::Config;
+use kymo::event::codec::{self, DecodeError};
+use kymo::log::Record;
+use kymo::log::embedded::follow::SegmentReader;
+use serde_json::json;
+
+const READ_BYTES: usize = 4 << 20;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(config: &Config, from: u64, follow: bool) -> anyhow::Result<ExitCode> {
+    let folder = Folders::of(&config.data).log();
+    if !folder.is_dir() {
+        bail!("there is no archive in {}", config.data.display());
+    }
+    let mut reader = SegmentReader::new(&folder, Position(from));
+    let mut out = std::io::stdout().lock();
+    loop {
+        let records = reader.read(READ_BYTES)?;
+        for record in &records {
+            if writeln!(out, "{}", line(record)).is_err() {
+                return Ok(ExitCode::SUCCESS); // Whoever read has gone.
+            }
+        }
+        if records.is_empty() {
+            if !follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            out.flush()?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn line(record: &Record) -> serde_json::Value {
+    let mut line = json!({
+        "position": record.position.0,
+        "stamp": record.stamp.to_string(),
+        "bytes": record.bytes.len(),
+        "chain": hex::encode(record.chain),
+    });
+    match codec::decode(record.bytes.clone()) {
+        Ok(event) => line["event"] = serde_json::to_value(&event.head).unwrap_or_default(),
+        Err(DecodeError::Foreign) => line["foreign"] = true.into(),
+        Err(error) => line["unreadable"] = error.to_string().into(),
+    }
+    line
+}

@@ -1,0 +1,102 @@
+//! `kymo serve`: opens the archive, serves until told to stop, and closes it.
+//!
+//! Elsewhere: routes (`kymo::http`), wiring (`kymo::app`).
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use kymo::app::{Folders, Node};
+use kymo::archive::Archive;
+use kymo::config::Config;
+use kymo::http::admin::{Admin, AdminError};
+use kymo::http::server::{self, AllowRemote};
+use kymo::http::{self};
+use kymo::ops::metrics::Metrics;
+use kymo::projections::search::Search;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let remote = if config.allow_remote { AllowRemote::Yes } else { AllowRemote::No };
+    let listener = server::bind(config.listen, remote).await?;
+    let admin = server::bind(config.admin, AllowRemote::No).await?;
+    let metrics = Metrics::install()?;
+    let node = Node::open(&config).await?;
+    let stop = CancellationToken::new();
+    node.start_workers(&config, &stop);
+    let operator = Arc::new(Operator { archive: node.archive.clone(), search: node.search.clone() });
+    let folders = Folders::of(&config.data);
+    std::fs::write(folders.admin(), admin.local_addr()?.to_string())
+        .with_context(|| folders.admin().display().to_string())?;
+
+    let app = node.http(config.http.clone(), metrics);
+    let address = listener.local_addr()?;
+    greet(&config, address);
+    let ending = stop.clone();
+    tokio::spawn(async move {
+        told_to_stop().await;
+        ending.cancel();
+    });
+    let settings = config.http.clone();
+    let serving = server::serve(listener, http::router(app), &settings, stop.clone().cancelled_owned());
+    let commanding =
+        server::serve(admin, http::admin::router(operator), &settings, stop.clone().cancelled_owned());
+    tokio::join!(serving, commanding);
+    drop(std::fs::remove_file(folders.admin()));
+    node.close().await;
+    eprintln!("kymo has stopped; everything acknowledged is on disk");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn greet(config: &Config, address: std::net::SocketAddr) {
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    println!("Kymo listens on http://{address} and keeps its data in {}", data.display());
+    println!("Try:  curl http://{address}/v2/changefeed");
+}
+
+async fn told_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be received; only kill -9 stops this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// What commands may ask of the running archive.
+struct Operator {
+    archive: Archive,
+    search: Search,
+}
+
+#[async_trait]
+impl Admin for Operator {
+    async fn rebuild(&self, view: &str) -> Result<(), AdminError> {
+        match view {
+            "search" => {
+                self.search.rebuild("the operator asked for it");
+                Ok(())
+            }
+            "archive" => Err(AdminError::NotNow(
+                "the archive's state is rebuilt while the archive is stopped".to_owned(),
+            )),
+            _ => Err(AdminError::UnknownView(view.to_owned())),
+        }
+    }
+
+    async fn status(&self) -> serde_json::Value {
+        let progress = self.archive.progress();
+        let view = self.search.status().rows;
+        serde_json::json!({
+            "feed": progress.sequence,
+            "archive": { "next": progress.next.0, "stopped": self.archive.stopped() },
+            "search": { "next": view.next.0, "state": format!("{:?}", view.state) },
+        })
+    }
+}

@@ -1,0 +1,470 @@
+//! Every setting, where it may come from, and its default.
+//!
+//! One list, [`Given`], is the command-line flags, the keys of the settings file and the `KYMO_…` variables
+//! at once; flags win over variables, variables over the file, the file over the defaults.
+//! Invariant: an unknown or impossible setting stops the start with its name.
+//! Elsewhere: what the settings mean inside a room (each room's own `Settings`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::blob::Lake;
+use crate::dicom::scan::Limits;
+use crate::{archive, http, log};
+
+/// The settings as given, each of them optional.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Given {
+    /// Address and port to serve on [default: 127.0.0.1:8080]. Beyond loopback only with --allow-remote.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+
+    /// Folder of all data [default: ./kymo-data]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+
+    /// Loopback address that answers what commands ask of a running archive [default: any free port]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<SocketAddr>,
+
+    /// Serve beyond loopback although nobody is asked who they are
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_remote: Option<bool>,
+
+    /// URL that generated URLs begin with [default: as the request says]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_url: Option<String>,
+
+    /// Workspace name in the paths of the lake [default: kymo]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace: Option<String>,
+
+    /// Service name in the paths of the lake [default: archive]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+
+    /// How long files of deleted and replaced instances are kept, or `forever` [default: 3days]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_released: Option<Keep>,
+
+    /// How often the sweep looks for files that may go [default: 3min]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    sweep_every: Option<Duration>,
+
+    /// Largest body of one request [default: 8GiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_body: Option<ByteSize>,
+
+    /// Most parts of one store request [default: 20000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_parts: Option<usize>,
+
+    /// Most connections served at once [default: 2048]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<usize>,
+
+    /// Deepest nesting of sequences in a file, at most 40 [default: 40]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_depth: Option<usize>,
+
+    /// Most elements in a file [default: 10000000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_elements: Option<u64>,
+
+    /// Most bytes of a file beside its bulk data, and of all files being received [default: 128MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_header: Option<ByteSize>,
+
+    /// Longest value beside bulk data [default: 64MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_value: Option<ByteSize>,
+
+    /// Most bytes a deflated dataset may inflate to [default: 4GiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_inflated: Option<ByteSize>,
+
+    /// How long after its request an event may still take effect [default: 5min]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    validity: Option<Duration>,
+
+    /// How long a write waits for its outcome before it answers 503 [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    outcome_wait: Option<Duration>,
+
+    /// How long running requests may take to finish after the order to stop [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    stop_wait: Option<Duration>,
+
+    /// Page cache of the state and of each view [default: 64MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<ByteSize>,
+
+    /// Size at which a segment of the log is sealed [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_segment: Option<ByteSize>,
+
+    /// Origins whose pages may call, comma separated, or `*`; none switches CORS off [default: none]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
+    cors_allow_origin: Option<Vec<String>>,
+
+    /// Request headers such pages may send [default: those DICOMweb needs]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
+    cors_allow_header: Option<Vec<String>>,
+
+    /// Methods such pages may use [default: GET,HEAD,POST,PUT,DELETE]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
+    cors_allow_method: Option<Vec<String>>,
+
+    /// How long browsers may keep the answer to a pre-flight request [default: 10min]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    cors_max_age: Option<Duration>,
+
+    /// Whether such pages may send cookies and credentials; not together with the origin `*`
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cors_allow_credentials: Option<bool>,
+
+    /// What is logged to standard error, as `level` or `room=level,…` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
+
+    /// Log lines as JSON
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_json: Option<bool>,
+}
+
+/// How long released files stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// For this long.
+    For(Duration),
+    /// They are never removed.
+    Forever,
+}
+
+impl std::str::FromStr for Keep {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "forever" { Ok(Self::Forever) } else { humantime::parse_duration(text).map(Self::For) }
+    }
+}
+
+impl Serialize for Keep {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Forever => serializer.serialize_str("forever"),
+            Self::For(time) => serializer.collect_str(&humantime::format_duration(*time)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A list, or a text with commas.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
+        Either::List(list) => list,
+        Either::Text(text) => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
+    }))
+}
+
+/// A setting that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSetting {
+    /// Unknown, or not of its form.
+    #[error("{0}")]
+    Form(Box<figment::Error>),
+    /// Of the right form, and yet impossible.
+    #[error("the setting '{name}' is impossible: {what}")]
+    Impossible {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        what: String,
+    },
+}
+
+/// Everything as it is to be.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Public address.
+    pub listen: SocketAddr,
+    /// Address for commands, always loopback.
+    pub admin: SocketAddr,
+    /// Whether `listen` may be beyond loopback.
+    pub allow_remote: bool,
+    /// Folder of all data.
+    pub data: PathBuf,
+    /// Names of files.
+    pub lake: Lake,
+    /// How long released files stay.
+    pub keep_released: Keep,
+    /// How often the sweep runs.
+    pub sweep_every: Duration,
+    /// Page cache of each view, bytes.
+    pub cache_bytes: u64,
+    /// Of the archive room.
+    pub archive: archive::Settings,
+    /// Of the log room.
+    pub log: log::embedded::Settings,
+    /// Of the http room.
+    pub http: http::Settings,
+    /// What is logged.
+    pub trace: String,
+    /// Whether log lines are JSON.
+    pub trace_json: bool,
+}
+
+/// Reads the settings: `file` if given, then `KYMO_…` variables, then `flags`.
+///
+/// # Errors
+/// [`BadSetting`] with the name of the setting.
+pub fn read(file: Option<&std::path::Path>, flags: &Given) -> Result<Config, BadSetting> {
+    let mut figment = Figment::new();
+    if let Some(file) = file {
+        if !file.is_file() {
+            let what = format!("{} is no file", file.display());
+            return Err(BadSetting::Impossible { name: "config", what });
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    // KYMO_CONFIG names the file itself; KYMO_TEST_… tell the project's own tests what they need.
+    let variables = Env::prefixed("KYMO_")
+        .filter(|key| !key.starts_with("TEST_") && key != "CONFIG")
+        .map(|key| key.as_str().to_ascii_lowercase().replace('_', "-").into());
+    let given: Given = figment
+        .merge(variables)
+        .merge(Serialized::defaults(flags))
+        .extract()
+        .map_err(|error| BadSetting::Form(Box::new(error)))?;
+    given.checked()
+}
+
+impl Given {
+    fn checked(self) -> Result<Config, BadSetting> {
+        let listen = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let admin = self.admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let allow_remote = self.allow_remote.unwrap_or(false);
+        if !listen.ip().is_loopback() && !allow_remote {
+            let what = format!(
+                "{listen} is not a loopback address, and callers are not authenticated; \
+                 set 'allow-remote' if that is meant"
+            );
+            return Err(impossible("listen", what));
+        }
+        if !admin.ip().is_loopback() {
+            return Err(impossible("admin", format!("{admin} is not a loopback address")));
+        }
+        let lake = Lake {
+            workspace: path_part("workspace", self.workspace.clone(), "kymo")?,
+            service: path_part("service", self.service.clone(), "archive")?,
+        };
+        let cache_bytes = positive("cache", self.cache, 64 << 20)?;
+        Ok(Config {
+            listen,
+            admin,
+            allow_remote,
+            lake,
+            data: self.data.clone().unwrap_or_else(|| PathBuf::from("kymo-data")),
+            keep_released: self.keep_released.unwrap_or(Keep::For(Duration::from_secs(3 * 24 * 3600))),
+            sweep_every: nonzero("sweep-every", self.sweep_every, Duration::from_secs(180))?,
+            cache_bytes,
+            archive: self.archive()?,
+            log: self.log()?,
+            trace_json: self.trace_json.unwrap_or(false),
+            trace: self.trace.clone().unwrap_or_else(|| "info".to_owned()),
+            http: self.http()?,
+        })
+    }
+
+    fn archive(&self) -> Result<archive::Settings, BadSetting> {
+        let default = archive::Settings::default();
+        let scan = Limits::default();
+        let header = positive("max-header", self.max_header, scan.non_bulk_bytes)?;
+        Ok(archive::Settings {
+            scan: Limits {
+                depth: match self.max_depth {
+                    // Three levels of JSON each; common readers of JSON give up at 128.
+                    Some(given) if !(1..=40).contains(&given) => {
+                        return Err(impossible("max-depth", format!("{given} is not 1 to 40")));
+                    }
+                    given => given.unwrap_or(scan.depth),
+                },
+                elements: self.max_elements.unwrap_or(scan.elements),
+                non_bulk_bytes: header,
+                value_length: positive("max-value", self.max_value, scan.value_length)?,
+                inflated_bytes: positive("max-inflated", self.max_inflated, scan.inflated_bytes)?,
+                ..scan
+            },
+            headers_in_flight_bytes: usize::try_from(header)
+                .map_err(|_| impossible("max-header", "it does not fit this machine".to_owned()))?,
+            parts: match self.max_parts {
+                Some(0) => return Err(impossible("max-parts", "at least 1".to_owned())),
+                given => given.unwrap_or(default.parts),
+            },
+            validity: nonzero("validity", self.validity, default.validity)?,
+            outcome_wait: nonzero("outcome-wait", self.outcome_wait, default.outcome_wait)?,
+            ..default
+        })
+    }
+
+    fn log(&self) -> Result<log::embedded::Settings, BadSetting> {
+        let default = log::embedded::Settings::default();
+        let segment_bytes = positive("log-segment", self.log_segment, default.segment_bytes)?;
+        Ok(log::embedded::Settings { segment_bytes, ..default })
+    }
+
+    fn http(&self) -> Result<http::Settings, BadSetting> {
+        let default = http::Settings::default();
+        let origins = self.cors_allow_origin.clone().unwrap_or_default();
+        let cors = if origins.is_empty() { None } else { Some(self.cors(&origins)?) };
+        Ok(http::Settings {
+            public_url: self.public_url.clone(),
+            body_bytes: positive("max-body", self.max_body, 8 << 30)?,
+            connections: match self.max_connections {
+                Some(0) => return Err(impossible("max-connections", "at least 1".to_owned())),
+                given => given.unwrap_or(default.connections),
+            },
+            stop_time: self.stop_wait.unwrap_or(default.stop_time),
+            cors,
+            ..default
+        })
+    }
+}
+
+impl Given {
+    fn cors(&self, origins: &[String]) -> Result<http::Cors, BadSetting> {
+        let headers = self.cors_allow_header.clone().unwrap_or_default();
+        let methods = self.cors_allow_method.clone().unwrap_or_default();
+        let max_age = self.cors_max_age.unwrap_or(Duration::from_secs(600));
+        let credentials = self.cors_allow_credentials.unwrap_or(false);
+        http::Cors::parse(origins, &headers, &methods, max_age, credentials).map_err(|bad| {
+            let name = match bad.setting {
+                "headers" => "cors-allow-header",
+                "methods" => "cors-allow-method",
+                "credentials" => "cors-allow-credentials",
+                _ => "cors-allow-origin",
+            };
+            impossible(name, bad.what)
+        })
+    }
+}
+
+fn impossible(name: &'static str, what: String) -> BadSetting {
+    BadSetting::Impossible { name, what }
+}
+
+fn positive(name: &'static str, given: Option<ByteSize>, default: u64) -> Result<u64, BadSetting> {
+    match given.map(|size| size.as_u64()) {
+        Some(0) => Err(impossible(name, "it must be more than 0 bytes".to_owned())),
+        given => Ok(given.unwrap_or(default)),
+    }
+}
+
+fn nonzero(name: &'static str, given: Option<Duration>, default: Duration) -> Result<Duration, BadSetting> {
+    match given {
+        Some(Duration::ZERO) => Err(impossible(name, "it must be more than no time".to_owned())),
+        given => Ok(given.unwrap_or(default)),
+    }
+}
+
+/// One part of a path in the lake.
+fn path_part(name: &'static str, given: Option<String>, default: &str) -> Result<String, BadSetting> {
+    let part = given.unwrap_or_else(|| default.to_owned());
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if part.is_empty() || part.len() > 64 || part.starts_with('.') || !part.chars().all(legal) {
+        let what = format!("'{part}' is not 1 to 64 letters, digits, '-', '_' or '.'");
+        return Err(impossible(name, what));
+    }
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> Given {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            given: Given,
+        }
+        <Line as clap::Parser>::parse_from([&["kymo"], arguments].concat()).given
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_is_named() {
+        for (arguments, named) in [
+            (&["--listen", "0.0.0.0:8080"][..], "'listen'"),
+            (&["--admin", "192.0.2.1:9"], "'admin'"),
+            (&["--workspace", "../up"], "'workspace'"),
+            (&["--max-parts", "0"], "'max-parts'"),
+            (&["--max-depth", "64"], "'max-depth'"),
+            (&["--cache", "0B"], "'cache'"),
+        ] {
+            let error = read(None, &flags(arguments)).map(drop).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        assert!(read(None, &flags(&["--listen", "0.0.0.0:8080", "--allow-remote"])).is_ok());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kymo.toml");
+        std::fs::write(&file, "max-body = \"1MiB\"\nkeep-released = \"forever\"\nmax-parts = 5\n").unwrap();
+        let config = read(Some(&file), &flags(&["--max-parts", "7"])).unwrap();
+        assert_eq!((config.http.body_bytes, config.archive.parts), (1 << 20, 7));
+        assert_eq!(config.keep_released, Keep::Forever);
+        std::fs::write(&file, "max-bodies = 1\n").unwrap();
+        let error = read(Some(&file), &flags(&[])).map(drop).unwrap_err().to_string();
+        assert!(error.contains("max-bodies"), "{error}");
+    }
+}

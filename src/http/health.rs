@@ -1,0 +1,77 @@
+//! The two routes for operators: health (`studies.md` §7.4) and metrics.
+//!
+//! Elsewhere: who reports health and what is measured (`ops`).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::App;
+use crate::ops::health::{Report, Status};
+
+/// GET `/health/check`: 200 when healthy or degraded, 503 when unhealthy.
+pub(super) async fn check(State(app): State<App>) -> Response {
+    let report = app.health.report();
+    let status = match report.overall {
+        Status::Healthy | Status::Degraded => StatusCode::OK,
+        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, [(CONTENT_TYPE, "application/json; charset=utf-8")], json(&report)).into_response()
+}
+
+/// GET `/metrics`, in the text format of Prometheus; 404 when nothing is recorded.
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    match &app.metrics {
+        Some(metrics) => {
+            let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            (kind, metrics.render()).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health<'a> {
+    overall_status: &'static str,
+    details: Vec<Detail<'a>>,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    name: &'a str,
+    status: &'static str,
+    description: &'a str,
+}
+
+fn json(report: &Report) -> Vec<u8> {
+    let details = report.checks.iter().map(|check| Detail {
+        name: &check.name,
+        status: check.status.as_str(),
+        description: &check.description,
+    });
+    let health = Health { overall_status: report.overall.as_str(), details: details.collect() };
+    serde_json::to_vec(&health).expect("texts always have a JSON form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::health::Check;
+
+    #[test]
+    fn a_report_has_the_form_of_the_contract() {
+        let check = Check {
+            name: "DcmHealthCheck".to_owned(),
+            status: Status::Degraded,
+            description: "…".to_owned(),
+        };
+        let report = Report { overall: Status::Degraded, checks: vec![check] };
+        assert_eq!(
+            String::from_utf8(json(&report)).unwrap(),
+            r#"{"overallStatus":"Degraded","details":[{"name":"DcmHealthCheck","status":"Degraded","description":"…"}]}"#
+        );
+    }
+}

@@ -1,0 +1,213 @@
+//! The socket: connections in, HTTP/1.1 and HTTP/2 without TLS, a stop that lets running requests finish.
+//!
+//! Invariant: without leave no address but a loopback one is bound: there is no authentication.
+//! Invariant: connections, header bytes, header time, streams and the time a client may leave an answer
+//! untouched are bounded.
+//! Elsewhere: what is answered (`http::router`).
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::Settings;
+
+/// Whether others than this machine may reach the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowRemote {
+    /// They may: something in front of it authenticates, or nobody needs to.
+    Yes,
+    /// They may not.
+    No,
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Refused by rule.
+    #[error(
+        "{0} can be reached from other machines and no authentication is configured; listen on 127.0.0.1 or \
+         [::1], or allow remote callers explicitly"
+    )]
+    Remote(SocketAddr),
+    /// Refused by the system.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// [`BindError`]
+pub async fn bind(address: SocketAddr, remote: AllowRemote) -> Result<TcpListener, BindError> {
+    match remote {
+        AllowRemote::No if !address.ip().to_canonical().is_loopback() => Err(BindError::Remote(address)),
+        AllowRemote::No | AllowRemote::Yes => {
+            TcpListener::bind(address).await.map_err(|source| BindError::Io { address, source })
+        }
+    }
+}
+
+/// How long to wait after the system refused a connection, as when it is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` resolves, then lets running requests finish within the bound of the settings. What
+/// still runs after it is dropped.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &Settings,
+    stop: impl Future<Output = ()>,
+) {
+    let builder = Arc::new(builder(settings));
+    let places = Arc::new(Semaphore::new(settings.connections));
+    let graceful = GracefulShutdown::new();
+    let mut running = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let place = tokio::select! {
+            () = &mut stop => break,
+            place = places.clone().acquire_owned() => place.expect("the places are never closed"),
+        };
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        while running.try_join_next().is_some() {}
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small answers go out at once; a socket that refuses the option still works.
+        let _ = stream.set_nodelay(true);
+        let io = TokioIo::new(Patient::new(stream, settings.write_time));
+        let connection = builder.serve_connection(io, TowerToHyperService::new(router.clone())).into_owned();
+        let connection = graceful.watch(connection);
+        running.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if timeout(settings.stop_time, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = running.len(), "requests still running are dropped");
+    }
+    running.shutdown().await;
+}
+
+fn builder(settings: &Settings) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let header_list = u32::try_from(settings.head_bytes).unwrap_or(u32::MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.head_time)
+        .max_buf_size(settings.head_bytes.max(MIN_BUFFER_BYTES));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(header_list)
+        .max_concurrent_streams(settings.streams_per_connection)
+        .keep_alive_interval(settings.head_time)
+        .keep_alive_timeout(settings.head_time);
+    builder
+}
+
+/// The least that hyper takes as a buffer.
+const MIN_BUFFER_BYTES: usize = 8 << 10;
+
+/// A connection whose client must keep taking what is written to it.
+struct Patient {
+    stream: TcpStream,
+    write_time: Duration,
+    /// Runs while a write waits.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream, write_time: Duration) -> Self {
+        Self { stream, write_time, waiting: None }
+    }
+
+    /// Passes on what a write came to; one that has waited too long is an error.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = None;
+            return written;
+        }
+        let time = self.write_time;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(time)));
+        match waiting.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The socket against a client that writes HTTP by hand.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::routing::get;
+use futures_util::{StreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+
+use super::*;
+
+async fn started(
+    router: Router,
+    settings: Settings,
+) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), AllowRemote::No).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(async move {
+        let stopped = async move { drop(stopped.await) };
+        serve(listener, router, &settings, stopped).await;
+    });
+    (address, stop, serving)
+}
+
+async fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // The server may reset a connection it refused while more was being sent.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn only_loopback_is_bound_without_leave() {
+    for remote in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+        let bound = bind(remote.parse().unwrap(), AllowRemote::No).await;
+        assert!(matches!(bound, Err(BindError::Remote(_))), "{remote}");
+    }
+    assert!(bind("0.0.0.0:0".parse().unwrap(), AllowRemote::Yes).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_running_request_finishes_after_the_stop() {
+    let (entered, wait) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (began, go) = (entered.clone(), wait.clone());
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            began.notify_one();
+            go.notified().await;
+            "done"
+        }),
+    );
+    let (address, stop, serving) = started(router, Settings::default()).await;
+    let client = tokio::spawn(async move { exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await });
+    entered.notified().await;
+    stop.send(()).unwrap();
+    wait.notify_one();
+    assert!(client.await.unwrap().ends_with("done"));
+    serving.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let router = Router::new().route("/", get(|| async { "ok" }));
+    let settings = Settings { head_bytes: 8 << 10, ..Settings::default() };
+    let (address, _stop, _serving) = started(router, settings).await;
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(64 << 10));
+    let answer = exchange(address, long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_fails_half_way_breaks_the_connection() {
+    let taken = Arc::new(tokio::sync::Notify::new());
+    let fail = taken.clone();
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            let pieces = stream::once(async { Ok("half") });
+            Body::from_stream(pieces.chain(stream::once(async move {
+                fail.notified().await;
+                Err(io::Error::other("gone"))
+            })))
+        }),
+    );
+    let (address, _stop, _serving) = started(router, Settings::default()).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"half\r\n") {
+        assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "the answer begins");
+    }
+    taken.notify_one();
+    let _ = client.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("half\r\n"), "not complete: {answer}");
+}
+
+#[tokio::test]
+async fn the_answer_to_a_head_says_nothing_of_an_unknown_length() {
+    let router = Router::new().route("/", get(|| async { crate::http::left_out() }));
+    let (address, _stop, _serving) = started(router, Settings::default()).await;
+    let answer = exchange(address, b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(!answer.to_lowercase().contains("content-length"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let (sent, gone) = oneshot::channel::<()>();
+    let sent = Arc::new(parking_lot::Mutex::new(Some(sent)));
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            // Dropped with the body when the connection ends.
+            let guard = sent.lock().take();
+            let endless = futures_util::stream::repeat_with(move || {
+                let _held = &guard;
+                Ok::<_, io::Error>(vec![0u8; 64 << 10])
+            });
+            Body::from_stream(endless)
+        }),
+    );
+    let settings = Settings { write_time: Duration::from_millis(50), ..Settings::default() };
+    let (address, _stop, _serving) = started(router, settings).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(gone.await.is_err(), "the body was dropped without an answer being sent on the channel");
+}

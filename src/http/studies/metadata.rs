@@ -1,0 +1,91 @@
+//! Metadata of a study, a series or an instance (WADO-RS, PS3.18 §10.4.1.1.2; `studies.md` §3.6).
+//!
+//! Invariant: the entity tag is taken before the list is, so a stored answer is never older than its tag.
+//! Elsewhere: what metadata hold (`dicom::json`).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::{Pages, broken, not_found};
+use crate::archive::Summary;
+use crate::event::Scope;
+use crate::http::accept::AcceptsDicomJson;
+use crate::http::envelope::InPartition;
+use crate::http::error::Error;
+use crate::http::etag::EntityTag;
+use crate::http::urls::UrlScope;
+use crate::http::{App, DICOM_JSON, blocking, left_out};
+
+/// Datasets read ahead of the client.
+const AHEAD: usize = 8;
+
+/// GET `…/metadata` on three levels.
+pub(in crate::http) async fn metadata(
+    InPartition(partition): InPartition,
+    _: AcceptsDicomJson,
+    UrlScope(scope): UrlScope,
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let summary = {
+        let (archive, partition, scope) = (app.archive.clone(), partition.clone(), scope.clone());
+        blocking(move || archive.summary(&partition, &scope)).await?
+    };
+    let summary = summary.ok_or_else(|| not_found(&scope))?;
+    let tag = EntityTag::strong(version_and_count(&scope, summary));
+    if let Some(known) = tag.not_modified(&headers) {
+        return Ok(known);
+    }
+    let etag = tag.header();
+    let kind = [(CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
+    if method == Method::HEAD {
+        return Ok((etag, kind, left_out()).into_response());
+    }
+    let archive = app.archive.clone();
+    let mut pages = Pages::of(&archive, partition, scope);
+    let mut page = pages.first().await?.into_iter();
+    let first = page.next().expect("a first page is never empty");
+    // Read before the answer begins, so that a failure still has a status.
+    let first = app.archive.metadata(first.position).await?;
+    let instances = stream::iter(page.map(Ok)).chain(pages.rest());
+    let datasets = instances.map_ok(move |live| {
+        let archive = archive.clone();
+        async move { archive.metadata(live.position).await }
+    });
+    let rest = datasets.try_buffered(AHEAD).map_ok(|dataset| [Bytes::from_static(b","), dataset]);
+    let rest = rest.map_ok(|pieces| stream::iter(pieces.map(Ok))).try_flatten();
+    let begin = stream::iter([Ok(Bytes::from_static(b"[")), Ok(first)]);
+    let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
+    let body = Body::from_stream(begin.chain(rest).chain(end).map_err(broken));
+    Ok((etag, kind, body).into_response())
+}
+
+/// `{version}` of an instance, `{highest version}-{count}` above it (`studies.md` §3.6.3).
+fn version_and_count(scope: &Scope, summary: Summary) -> String {
+    match scope.instance {
+        Some(_) => summary.highest_version.to_string(),
+        None => format!("{}-{}", summary.highest_version, summary.count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dicom::uid::Uid;
+
+    #[test]
+    fn tags_of_instances_have_no_count() {
+        let uid = Uid::parse("1.2").unwrap();
+        let summary = Summary { highest_version: 12, count: 3 };
+        let study = Scope { study: uid.clone(), series: None, instance: None };
+        assert_eq!(version_and_count(&study, summary), "12-3");
+        let instance = Scope { series: Some(uid.clone()), instance: Some(uid), ..study };
+        assert_eq!(version_and_count(&instance, summary), "12");
+    }
+}

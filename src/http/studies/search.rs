@@ -1,0 +1,91 @@
+//! Search (QIDO-RS, PS3.18 §10.6; `studies.md` §4): six resources, one way to answer them.
+//!
+//! Invariant: an answer is of one moment of the view, and of one that shows every write answered before.
+//! Invariant: items are composed as the client takes them; only a few metadata are held at once.
+//! Elsewhere: parameters, matching and returned attributes (`projections::search`).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::archive::Archive;
+use crate::http::accept::AcceptsDicomJson;
+use crate::http::envelope::{Asked, InPartition};
+use crate::http::error::Error;
+use crate::http::urls::{query_pairs, values};
+use crate::http::{App, DICOM_JSON, blocking, left_out};
+use crate::projections::search::{Fields, Hit, Resource, SearchQuery, Version, compose, fields_for};
+
+/// Items composed ahead of the client.
+const AHEAD: usize = 8;
+/// Metadata above this are cut down where that stops nobody else.
+const INLINE_METADATA_BYTES: usize = 64 << 10;
+
+/// What a path searches; 400 when it holds a bad UID.
+pub(in crate::http) struct UrlResource(Resource);
+
+impl<S: Send + Sync> FromRequestParts<S> for UrlResource {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let values = values(parts, state).await?;
+        let last = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        let resource = match (values.uid("study")?, values.uid("series")?, last) {
+            (Some(study), Some(series), _) => Resource::StudySeriesInstances(study, series),
+            (Some(study), None, "series") => Resource::StudySeries(study),
+            (Some(study), None, _) => Resource::StudyInstances(study),
+            (None, _, "series") => Resource::AllSeries,
+            (None, _, "instances") => Resource::AllInstances,
+            (None, _, _) => Resource::AllStudies,
+        };
+        Ok(Self(resource))
+    }
+}
+
+/// GET of the six search routes: 200 with an array, 204 when nothing matches.
+pub(in crate::http) async fn search(
+    asked: Asked,
+    InPartition(partition): InPartition,
+    _: AcceptsDicomJson,
+    UrlResource(resource): UrlResource,
+    State(app): State<App>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let query = SearchQuery::parse(resource, &partition, &query_pairs(&uri))?;
+    let version = if asked.version.is_v2() { Version::V2 } else { Version::V1 };
+    let fields = Arc::new(fields_for(&query, version));
+    app.searchable().await?;
+    let mut hits = app.search.query(query).await?.items.into_iter();
+    let Some(first) = hits.next() else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let kind = [(CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
+    if method == Method::HEAD {
+        return Ok((kind, left_out()).into_response());
+    }
+    // Composed before the answer begins, so that a failure still has a status.
+    let first = item(b'[', first, fields.clone(), app.archive.clone()).await?;
+    let rest = stream::iter(hits).map(move |hit| item(b',', hit, fields.clone(), app.archive.clone()));
+    let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
+    let items = stream::once(async { Ok(first) }).chain(rest.buffered(AHEAD)).chain(end);
+    let items = items.inspect_err(|error| tracing::error!(%error, "an answer breaks off"));
+    Ok((kind, Body::from_stream(items)).into_response())
+}
+
+/// `before`, then a hit as a DICOM JSON object.
+async fn item(before: u8, hit: Hit, fields: Arc<Fields>, archive: Archive) -> Result<Bytes, Error> {
+    let metadata = match fields.need_metadata() {
+        true => Some(archive.metadata(hit.position()).await?),
+        false => None,
+    };
+    let inline = metadata.as_ref().is_none_or(|metadata| metadata.len() <= INLINE_METADATA_BYTES);
+    let work = move || compose(&hit, &fields, metadata.as_deref());
+    let object = if inline { work()? } else { blocking(work).await? };
+    Ok([&[before], &object[..]].concat().into())
+}
