@@ -15,7 +15,7 @@ use crate::tables::{self, Read, Reader};
 /// Rows or index are damaged, in words.
 pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
     let mut text = String::new();
-    for kind in b"ESiopuv" {
+    for kind in b"ESfgiopuv" {
         for row in reader.prefix(&[*kind]) {
             let (key, value) = row.map_err(|error| error.to_string())?;
             let value = value_text(*kind, &value).map_err(|error| error.to_string())?;
@@ -33,7 +33,7 @@ pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
 
 fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
     Ok(match kind {
-        b'E' | b'S' | b'u' => decode::<Id>(value)?.to_string(),
+        b'E' | b'S' | b'f' | b'g' | b'u' => decode::<Id>(value)?.to_string(),
         b'o' => {
             let StudyRow { uid, values, series, instances, newest, modalities } = decode(value)?;
             let newest = newest_text(newest);

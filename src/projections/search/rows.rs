@@ -173,7 +173,7 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows;
 
 impl Projection for SearchRows {
-    const NAME: &'static str = "search-rows-1";
+    const NAME: &'static str = "search-rows-2";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();
