@@ -89,7 +89,8 @@ impl Archive {
                 }
                 Err(error) => {
                     self.fold_some(&records)?;
-                    return Err(self.stop(&error.to_string()));
+                    self.stop(&error.to_string());
+                    return Err(());
                 }
             }
             if bytes >= RUN_BYTES {
@@ -116,7 +117,8 @@ impl Archive {
                 if let FoldError::State(_) = &error {
                     self.0.parts.state.mark_damaged(&error.to_string());
                 }
-                Err(self.stop(&error.to_string()))
+                self.stop(&error.to_string());
+                Err(())
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
+mod archive;
 mod change_feed;
 mod crash;
 mod delete;
@@ -11,3 +12,4 @@ mod retrieve;
 mod search;
 mod simulation;
 mod store;
+mod tidy;
