@@ -2,14 +2,18 @@
 
 mod archive;
 mod change_feed;
+mod corpus;
 mod crash;
 mod delete;
 mod fixtures;
+mod kill;
 mod kit;
 mod model;
+mod python;
 mod requests;
 mod retrieve;
 mod search;
 mod simulation;
 mod store;
 mod tidy;
+mod tutorial;

@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod dicom;
 pub(crate) mod network;
+pub(crate) mod process;
 pub(crate) mod served;
 
 /// How many random histories a test plays: `usual`, or more if `KYMO_TEST_SEEDS` says so.

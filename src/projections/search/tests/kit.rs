@@ -70,6 +70,7 @@ impl Fold {
             sop_class: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
             transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
             file: StoredFile { key: "file".to_owned(), length_bytes: 1, sha256: [0; 32] },
+            dataset_offset: 0,
             warnings: Vec::new(),
             derived_by: 1,
             expires_after_ms: None,
