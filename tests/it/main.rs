@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
+mod archive;
 mod change_feed;
 mod corpus;
 mod crash;
@@ -15,4 +16,5 @@ mod retrieve;
 mod search;
 mod simulation;
 mod store;
+mod tidy;
 mod tutorial;

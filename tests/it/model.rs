@@ -475,7 +475,7 @@ fn told(answer: Result<Stored, SubmitError>) -> Answer {
 fn play(cases: u32, longest: usize, stores: Stores, search_every: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
-    let played = std::cell::Cell::new(0u32);
+    let played = std::cell::Cell::new(0_u32);
     let histories = prop::collection::vec(step(), 1..longest);
     let run = TestRunner::new(config).run(&histories, |steps| {
         played.set(played.get() + 1);
