@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
 mod change_feed;
+mod commands;
 mod corpus;
 mod delete;
 mod fixtures;
