@@ -3,6 +3,7 @@
 mod change_feed;
 mod commands;
 mod corpus;
+mod damage;
 mod delete;
 mod fixtures;
 mod kit;
