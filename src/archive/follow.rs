@@ -60,11 +60,12 @@ impl Archive {
             parts,
         }));
         let following = Arc::downgrade(&archive.0);
-        let (log, runtime) = (Arc::clone(&archive.0.parts.log), Handle::current());
+        // The thread holds neither archive nor log: when they are let go, its stream ends.
+        let mut records = archive.0.parts.log.read(next).ready_chunks(RUN_RECORDS);
+        let runtime = Handle::current();
         std::thread::Builder::new()
             .name("kymo-fold".to_owned())
             .spawn(move || {
-                let mut records = log.read(next).ready_chunks(RUN_RECORDS);
                 while let Some(run) = runtime.block_on(records.next()) {
                     let Some(inner) = following.upgrade() else { return };
                     if Self(inner).fold_run(run).is_err() {
@@ -123,6 +124,7 @@ impl Archive {
     fn stop(&self, why: &str) {
         tracing::error!(%why, "the fold has stopped; nothing is answered until a restart");
         self.0.stopped.send_replace(Some(why.to_owned()));
+        self.0.outcomes.give_up();
     }
 
     /// How far this node is.

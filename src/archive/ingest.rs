@@ -298,13 +298,14 @@ impl Ingest {
                 Err(error) => Err(SubmitError::Blob(error)),
             });
         }
+        let appended = stored.position.is_some() || submitted.iter().any(Result::is_ok);
         let mut submitted = submitted.into_iter();
         for slot in slots {
             let outcome = match slot {
                 Slot::Done(outcome) => outcome,
                 Slot::Waiting { identity, warning } => {
                     let submitted = submitted.next().expect("one was submitted for each that waits");
-                    outcome_of(submitted, identity, warning, stored).await?
+                    outcome_of(submitted, appended, identity, warning, stored).await?
                 }
             };
             stored.parts.push(outcome);
@@ -376,10 +377,11 @@ impl Identity {
     }
 }
 
-/// Waits for one outcome. Before anything was accepted a failing store fails the request; afterwards only
-/// the part, since what was accepted stays.
+/// Waits for one outcome. A failing store fails the request if nothing of it was appended; else only the
+/// part, since what was appended takes effect.
 async fn outcome_of(
     submitted: Result<Submitted, SubmitError>,
+    appended: bool,
     identity: Identity,
     warning: Option<u16>,
     stored: &mut Stored,
@@ -389,7 +391,7 @@ async fn outcome_of(
         Err(error @ SubmitError::TooLarge { .. }) => {
             return Ok(identity.refused(PartRefusal::Failed(error.to_string())));
         }
-        Err(error) if stored.position.is_none() => return Err(error),
+        Err(error) if !appended => return Err(error),
         Err(error) => return Ok(identity.refused(PartRefusal::Failed(error.to_string()))),
     };
     stored.position = stored.position.max(Some(decided.position));

@@ -233,10 +233,11 @@ impl Archive {
         self.0.parts.clock.now()
     }
 
-    /// A new id from the archive's source.
+    /// A new id from the archive's source, of the later of clock and feed time: the sweep takes a file for
+    /// abandoned when feed time is long past its version id, also after a clock once ran ahead.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
-        self.0.parts.ids.next(self.now())
+        self.0.parts.ids.next(self.now().max(self.progress().time))
     }
 }
 

@@ -287,8 +287,8 @@ impl<P: Projection> Shared<P> {
             Ok(cursor) => cursor,
             Err(error) => return End::Damaged(error.to_string()),
         };
-        let target = *head.borrow_and_update();
-        let mut live = false;
+        let mut target = Some(*head.borrow_and_update());
+        self.publish(cursor, &mut target);
         let mut complaint = self.complaint.subscribe();
         loop {
             if let Some(why) = complaint.borrow_and_update().clone() {
@@ -297,20 +297,14 @@ impl<P: Projection> Shared<P> {
             if self.stop.is_cancelled() {
                 return End::Stopped;
             }
-            self.next.send_replace(cursor);
-            if !live && cursor >= target {
-                live = true;
-                *self.state.lock() = State::Live;
-                tracing::info!(view = P::NAME, position = cursor.0, "the view is at the head of the log");
-            }
             head.mark_unchanged();
-            match self.advance(table, cursor) {
+            match self.advance(table, cursor, &mut target) {
                 Ok(Some(next)) => {
                     cursor = next;
-                    self.recovered(live);
+                    self.recovered(target.is_none());
                 }
                 Ok(None) => {
-                    self.recovered(live);
+                    self.recovered(target.is_none());
                     self.wait(head, &mut complaint);
                 }
                 Err(Obstacle::Table(error)) => return End::Damaged(error.to_string()),
@@ -320,7 +314,12 @@ impl<P: Projection> Shared<P> {
     }
 
     /// Applies the next commits, up to a batch; `None` when there are none.
-    fn advance(&self, table: &Table, cursor: Position) -> Result<Option<Position>, Obstacle> {
+    fn advance(
+        &self,
+        table: &Table,
+        cursor: Position,
+        target: &mut Option<Position>,
+    ) -> Result<Option<Position>, Obstacle> {
         let commits = self.source.commits(cursor).map_err(Obstacle::Source)?;
         let mut rest = commits.as_slice();
         let mut next = cursor;
@@ -340,10 +339,19 @@ impl<P: Projection> Shared<P> {
             }
             self.projection.about_to_show(&rest[..run]);
             table.apply(batch.into_changes(), next)?;
-            self.next.send_replace(next);
+            self.publish(next, target);
             rest = &rest[run..];
         }
         Ok((next > cursor).then_some(next))
+    }
+
+    /// Tells how far the view is; past `target` it is live, and that is known before the position is.
+    fn publish(&self, next: Position, target: &mut Option<Position>) {
+        if target.take_if(|target| next >= *target).is_some() {
+            *self.state.lock() = State::Live;
+            tracing::info!(view = P::NAME, position = next.0, "the view is at the head of the log");
+        }
+        self.next.send_replace(next);
     }
 
     fn stalled(&self, why: String) {

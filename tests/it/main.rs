@@ -3,13 +3,17 @@
 mod change_feed;
 mod commands;
 mod corpus;
+mod crash;
 mod damage;
 mod delete;
 mod fixtures;
+mod kill;
 mod kit;
+mod model;
 mod python;
 mod requests;
 mod retrieve;
 mod search;
+mod simulation;
 mod store;
 mod tutorial;

@@ -204,6 +204,9 @@ fn add_merged(elements: &mut BTreeMap<Tag, String>, hit: &Hit, fields: &Fields) 
     }
 }
 
+/// An element without a value, as the metadata has it; answers leave it out (§4.7).
+const EMPTY_ELEMENT: &str = r#"{"vr":"SQ"}"#;
+
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Stored<'m>(#[serde(borrow)] BTreeMap<&'m str, &'m RawValue>);
@@ -216,7 +219,9 @@ fn add_stored(
     let Stored(stored) = serde_json::from_slice(metadata).map_err(|error| BadMetadata(error.to_string()))?;
     for tag in &fields.tags {
         let key = format!("{tag:08X}");
-        if let Some(element) = stored.get(key.as_str()) {
+        if let Some(element) = stored.get(key.as_str())
+            && element.get().len() > EMPTY_ELEMENT.len()
+        {
             elements.insert(*tag, element.get().to_owned());
         }
     }

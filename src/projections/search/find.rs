@@ -10,6 +10,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
+use super::counts::{self, Order};
 use super::index::{self, candidates};
 use super::matching::{Filter, On, Test, all_match};
 use super::overlay::Seen;
@@ -105,32 +108,35 @@ struct Listed {
 
 impl Moment<'_> {
     fn studies(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        let ids = if self.filters.is_empty() {
-            self.page_of_ids(&key::studies(self.partition), query)?
-        } else if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
+        let hit = |study: StudyRow| {
+            let position = study.newest.position;
+            Hit { study: Arc::new(study), series: None, instance: None, position }
+        };
+        if self.filters.is_empty() {
+            let studies = self.page_of_rows(Order::Studies, query)?;
+            return Ok(studies.into_iter().map(|(_, study)| hit(study)).collect());
+        }
+        let ids = if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
             let id = self.study_id(uid)?.map(|id| self.judged_study(id)).transpose()?.flatten();
             page(id.into_iter().collect(), query)
         } else {
             page(self.matching(Level::Study, query.offset + query.limit)?, query)
         };
-        let hit = |id| {
-            let study = self.study_row(id)?;
-            let position = study.newest.position;
-            Ok(Hit { study: Arc::new(study), series: None, instance: None, position })
-        };
-        ids.into_iter().map(hit).collect()
+        ids.into_iter().map(|id| Ok(hit(self.study_row(id)?))).collect()
     }
 
     fn series(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        let mut records = Records::default();
         let ids = if let Some(study) = self.one_study(query)? {
             let Some(study) = study else { return Ok(Vec::new()) };
             page(self.series_of_study(study, None, query.offset + query.limit)?, query)
         } else if self.filters.is_empty() {
-            self.page_of_ids(&key::all_series(self.partition), query)?
+            let rows = self.page_of_rows(Order::Series, query)?;
+            records.series.extend(rows.iter().map(|(id, row): &(_, SeriesRow)| (*id, Arc::new(row.clone()))));
+            rows.into_iter().map(|(id, _)| id).collect()
         } else {
             page(self.matching(Level::Series, query.offset + query.limit)?, query)
         };
-        let mut records = Records::default();
         let hit = |id| {
             let (study, series) = records.of(self, id)?;
             let position = series.newest.position;
@@ -148,7 +154,9 @@ impl Moment<'_> {
             let series = self.series_of_study(study, query.resource.series(), usize::MAX)?;
             self.merged(&series, need)?
         } else if self.filters.is_empty() {
-            return self.hits(self.walked(query.offset, query.limit, |_| Ok(true))?);
+            let rows = self.page_of_rows(Order::Instances, query)?;
+            let listed = rows.into_iter().map(|(version, series)| Listed { version, series });
+            return self.hits(listed.collect());
         } else {
             let series = self.matching(Level::Series, MERGED_SERIES + 1)?;
             if series.len() <= MERGED_SERIES {
@@ -192,12 +200,22 @@ impl Moment<'_> {
     }
 
     /// One page of an order, nothing filtered.
-    fn page_of_ids(&self, order: &[u8], query: &SearchQuery) -> Result<Vec<Id>, FindError> {
-        let mut ids = Vec::with_capacity(query.limit);
-        for row in self.reader.prefix(order).skip(query.offset).take(query.limit) {
-            ids.push(last_number(&row?.0)?);
-        }
-        Ok(ids)
+    fn page_of_rows<T: DeserializeOwned>(
+        &self,
+        order: Order,
+        query: &SearchQuery,
+    ) -> Result<Vec<(Id, T)>, FindError> {
+        let Some((from, left)) = counts::page_start(self.reader, order, self.partition, query.offset)? else {
+            return Ok(Vec::new());
+        };
+        let rows = self.reader.prefix_from(&order.rows(self.partition).build(), Bound::Included(&from));
+        rows.skip(left)
+            .take(query.limit)
+            .map(|row| {
+                let (row_key, value) = row?;
+                Ok((last_number(&row_key)?, decode(&value)?))
+            })
+            .collect()
     }
 
     /// The newest `need` records of a level that satisfy the filters.

@@ -31,7 +31,7 @@ use super::attributes::{Attribute, Kind, SERIES, STUDY};
 use super::folding::{LAST_CHARACTER, fold, words};
 use super::matching::{Filter, On, Test};
 use super::query::Level;
-use super::rows::{Id, SeriesRow, StudyRow};
+use super::rows::{Id, StudyRecords};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 
@@ -201,7 +201,7 @@ impl Index {
         &mut self,
         partition: &Partition,
         uid: &Uid,
-        records: Option<(Id, &StudyRow, &[(Id, SeriesRow)])>,
+        records: Option<&StudyRecords>,
     ) -> Result<(), Error> {
         let Self { writer, fields, fresh, .. } = self;
         guarded(|| {
@@ -209,7 +209,7 @@ impl Index {
             if !*fresh {
                 writer.delete_term(Term::from_field_text(fields.term, &of_study));
             }
-            let Some((id, study, series)) = records else { return Ok(()) };
+            let Some(StudyRecords { id, study, series }) = records else { return Ok(()) };
             let mut shared = vec![of_study];
             add_terms(&mut shared, &STUDY, &study.values);
             shared.extend(
@@ -218,7 +218,7 @@ impl Index {
                     .keys()
                     .map(|modality| exact_term(MODALITIES_KEY, &fold(Kind::Text, modality))),
             );
-            writer.add_document(document(*fields, id, &set_term(Level::Study, partition), &shared, &[]))?;
+            writer.add_document(document(*fields, *id, &set_term(Level::Study, partition), &shared, &[]))?;
             for (id, row) in series {
                 let mut own = vec![exact_term(SERIES_UID_KEY, row.uid.as_str())];
                 add_terms(&mut own, &SERIES, &row.values);
@@ -304,7 +304,8 @@ pub(super) fn candidates(
     filters: &[Filter],
     limit: usize,
 ) -> Result<Vec<Id>, Error> {
-    let term = |text: &str| Term::from_field_text(schema().1.term, text);
+    let field = schema().1.term;
+    let term = |text: &str| Term::from_field_text(field, text);
     let must = |query: Box<dyn Query>| (Occur::Must, query);
     let equal = |text: &str| must(Box::new(TermQuery::new(term(text), IndexRecordOption::Basic)));
     let between = |from: &str, to: &str| {

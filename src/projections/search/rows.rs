@@ -12,17 +12,20 @@
 //! v partition version    -> series-id   instances of a partition, newest first
 //! u partition instance series-id -> version
 //! t position mod RING    -> Touched     studies touched by a commit, while the slot is not taken again
+//! f, g order partition stretch -> records in it (`counts`)
 //! ```
 //! Invariant: a record exists exactly while an instance of it is live; its counts are those of live ones.
 //! Invariant: the latest value that was not missing wins, and a delete recomputes no value (`studies.md` §2.8, §4.8).
 //! Elsewhere: reading pages (`find`), the tantivy index (`index`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::{self, Extracted, MODALITY, SeriesValues, StudyValues};
+use super::counts::{self, Order};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::{Action, Change, Commit, Payload, Section};
@@ -73,6 +76,13 @@ pub(super) struct InstanceRow {
     pub(super) position: Position,
 }
 
+/// All records of a live study.
+pub(super) struct StudyRecords {
+    pub(super) id: Id,
+    pub(super) study: StudyRow,
+    pub(super) series: Vec<(Id, SeriesRow)>,
+}
+
 /// What one commit touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Touched {
@@ -87,17 +97,11 @@ pub(super) mod key {
     pub(crate) fn study_id(partition: &Partition, study: &Uid) -> Vec<u8> {
         Key::of(b'S').text(partition.as_str()).text(study.as_str()).build()
     }
-    pub(crate) fn studies(partition: &Partition) -> Vec<u8> {
-        Key::of(b'o').text(partition.as_str()).build()
-    }
     pub(crate) fn study(partition: &Partition, id: Id) -> Vec<u8> {
         Key::of(b'o').text(partition.as_str()).newest_first(id).build()
     }
     pub(crate) fn series_id(study: Id, series: &Uid) -> Vec<u8> {
         Key::of(b'E').number(study).text(series.as_str()).build()
-    }
-    pub(crate) fn all_series(partition: &Partition) -> Vec<u8> {
-        Key::of(b'p').text(partition.as_str()).build()
     }
     pub(crate) fn series(partition: &Partition, id: Id) -> Vec<u8> {
         Key::of(b'p').text(partition.as_str()).newest_first(id).build()
@@ -256,17 +260,26 @@ impl<'w, 't> Work<'w, 't> {
         self.touched.insert((change.partition.clone(), change.key.study.clone()));
         let Self { batch, studies, series, .. } = self;
         let (partition, keys) = (&change.partition, &change.key);
-        let study = studies.entry((partition.clone(), keys.study.clone())).or_insert_with(|| {
-            batch.put(key::study_id(partition, &keys.study), encode(&change.sequence));
-            Open { id: change.sequence, row: StudyRow::new(keys.study.clone()), headless: false }
-        });
-        let series_key = (partition.clone(), keys.study.clone(), keys.series.clone());
-        let series = series.entry(series_key).or_insert_with(|| {
-            batch.put(key::series_id(study.id, &keys.series), encode(&change.sequence));
-            batch.put(key::member(study.id, change.sequence), Vec::new());
-            study.row.series += 1;
-            Open { id: change.sequence, row: SeriesRow::new(study.id, keys.series.clone()), headless: false }
-        });
+        let study = match studies.entry((partition.clone(), keys.study.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                batch.put(key::study_id(partition, &keys.study), encode(&change.sequence));
+                counts::came(batch, Order::Studies, partition, change.sequence)?;
+                let row = StudyRow::new(keys.study.clone());
+                new.insert(Open { id: change.sequence, row, headless: false })
+            }
+        };
+        let series = match series.entry((partition.clone(), keys.study.clone(), keys.series.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                batch.put(key::series_id(study.id, &keys.series), encode(&change.sequence));
+                batch.put(key::member(study.id, change.sequence), Vec::new());
+                counts::came(batch, Order::Series, partition, change.sequence)?;
+                study.row.series += 1;
+                let row = SeriesRow::new(study.id, keys.series.clone());
+                new.insert(Open { id: change.sequence, row, headless: false })
+            }
+        };
         study.row.merge(&extracted.study);
         let before = series.row.values[MODALITY].clone();
         let unchanged = series.row.instances > 0 && before == extracted.series[MODALITY];
@@ -282,6 +295,7 @@ impl<'w, 't> Work<'w, 't> {
         if let Some(replaced) = read::<u64>(*batch, &place)? {
             batch.delete(key::instance(series.id, replaced));
             batch.delete(key::version(partition, replaced));
+            counts::went(batch, Order::Instances, partition, replaced)?;
         } else {
             series.row.instances += 1;
             study.row.instances += 1;
@@ -292,6 +306,7 @@ impl<'w, 't> Work<'w, 't> {
         let row = InstanceRow { uid: keys.instance.clone(), position: change.position };
         batch.put(key::instance(series.id, change.version), encode(&row));
         batch.put(key::version(partition, change.version), encode(&series.id));
+        counts::came(batch, Order::Instances, partition, change.version)?;
         batch.put(place, encode(&change.version));
         Ok(())
     }
@@ -310,6 +325,7 @@ impl<'w, 't> Work<'w, 't> {
         let Some(version) = read::<u64>(*batch, &place)? else { return Ok(()) };
         batch.delete(key::instance(open.id, version));
         batch.delete(key::version(partition, version));
+        counts::went(batch, Order::Instances, partition, version)?;
         batch.delete(place);
 
         open.headless |= open.row.newest.version == version;
@@ -322,11 +338,13 @@ impl<'w, 't> Work<'w, 't> {
             batch.delete(key::series_id(study.id, &keys.series));
             batch.delete(key::member(study.id, open.id));
             batch.delete(key::series(partition, open.id));
+            counts::went(batch, Order::Series, partition, open.id)?;
             series.remove(&series_key);
         }
         if study.row.instances == 0 {
             batch.delete(key::study_id(partition, &keys.study));
             batch.delete(key::study(partition, study.id));
+            counts::went(batch, Order::Studies, partition, study.id)?;
             studies.remove(&study_key);
         }
         Ok(())
@@ -410,6 +428,42 @@ impl SeriesRow {
 
     fn merge(&mut self, stored: &SeriesValues) {
         merge(&mut self.values, stored);
+    }
+}
+
+impl StudyRecords {
+    /// The records of the study, if it is live.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn read(
+        rows: &impl Read,
+        partition: &Partition,
+        uid: &Uid,
+    ) -> Result<Option<Self>, tables::Error> {
+        let Some(id) = read::<Id>(rows, &key::study_id(partition, uid))? else { return Ok(None) };
+        let study = read(rows, &key::study(partition, id))?;
+        let study = study.ok_or_else(|| damaged("a study has no record"))?;
+        Self::of(rows, partition, id, study).map(Some)
+    }
+
+    /// The records of a study whose own is known.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn of(
+        rows: &impl Read,
+        partition: &Partition,
+        id: Id,
+        study: StudyRow,
+    ) -> Result<Self, tables::Error> {
+        let mut series = Vec::new();
+        for member in rows.prefix(&key::series_of_study(id)) {
+            let id = last_number(&member?.0)?;
+            let row = read(rows, &key::series(partition, id))?;
+            series.push((id, row.ok_or_else(|| damaged("a series has no record"))?));
+        }
+        Ok(Self { id, study, series })
     }
 }
 
