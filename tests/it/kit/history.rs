@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::dicom::{Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
-use super::process::{Connection, Process};
+use super::process::{Connection, PATIENCE, Process};
 
 /// Status, entity tag and body of each answer.
 pub(crate) type Answers = BTreeMap<String, (u16, Option<String>, String)>;
@@ -77,8 +78,16 @@ pub(crate) fn answers(archive: &Process) -> Answers {
     }
     let mut connection = archive.connect();
     let accept = "application/dicom+json, application/dicom; transfer-syntax=*";
+    let began = Instant::now();
     let asked = paths.into_iter().map(|path| {
-        let answer = connection.ask("GET", &path, &[("accept", accept)], b"").expect("it answers");
+        let answer = loop {
+            let answer = connection.ask("GET", &path, &[("accept", accept)], b"").expect("it answers");
+            // A view that is being made says so, and to come again.
+            if answer.status != 503 || answer.header("retry-after").is_none() || began.elapsed() > PATIENCE {
+                break answer;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         let body = answer.bytes().escape_ascii().to_string();
         (path, (answer.status, answer.header("etag").map(ToOwned::to_owned), body))
     });
