@@ -290,7 +290,11 @@ impl<P: Projection> Shared<P> {
             Ok(cursor) => cursor,
             Err(error) => return End::Damaged(error.to_string()),
         };
-        let mut target = Some(*head.borrow_and_update());
+        let at_start = *head.borrow_and_update();
+        if cursor == Position(0) && at_start > cursor {
+            tracing::info!(view = P::NAME, events = at_start.0, "the view is empty and is made from the log");
+        }
+        let mut target = Some(at_start);
         self.publish(cursor, &mut target);
         let mut complaint = self.complaint.subscribe();
         loop {

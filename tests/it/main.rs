@@ -2,8 +2,10 @@
 
 mod archive;
 mod change_feed;
+mod commands;
 mod corpus;
 mod crash;
+mod damage;
 mod delete;
 mod fixtures;
 mod hostile;
