@@ -169,7 +169,7 @@ impl Moment<'_> {
             if let Some(listed) = self.walked_instances(query, budget(need), &mut verdicts)? {
                 return self.hits(listed);
             }
-            let series = self.from_index(Level::Series, MERGED_SERIES + 1)?;
+            let series = self.indexed(Level::Series, MERGED_SERIES + 1)?;
             if series.len() > MERGED_SERIES {
                 let listed = self.walked_instances(query, usize::MAX, &mut verdicts)?;
                 return self.hits(listed.unwrap_or_default());
@@ -242,7 +242,7 @@ impl Moment<'_> {
                 return Ok(found);
             }
         }
-        self.from_index(level, need)
+        self.indexed(level, need)
     }
 
     /// Whether many records may satisfy the filters, as far as the index can tell at once.
@@ -254,7 +254,7 @@ impl Moment<'_> {
     }
 
     /// The same, from the index and the dirty studies.
-    fn from_index(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
+    fn indexed(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
         let mut dirty = self.matching_dirty(level)?;
         dirty.sort_unstable_by(|a, b| b.cmp(a));
         dirty.truncate(need);

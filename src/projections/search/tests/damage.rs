@@ -192,7 +192,11 @@ fn an_answer_is_of_one_moment() {
                 assert_eq!(studies.len(), 20);
             }
         });
-        (1..40).for_each(|round| (0..20).for_each(|study| drop(store(round, study))));
+        for round in 1..40 {
+            for study in 0..20 {
+                store(round, study);
+            }
+        }
         written.join().unwrap();
         asked.join().unwrap();
     });
