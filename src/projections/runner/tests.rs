@@ -1,3 +1,5 @@
+//! The runner over a view of one row for each commit, and a source that can fail.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;

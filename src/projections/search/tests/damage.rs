@@ -192,8 +192,10 @@ fn an_answer_is_of_one_moment() {
                 assert_eq!(studies.len(), 20);
             }
         });
-        for (round, study) in (1..40).flat_map(|round| (0..20).map(move |study| (round, study))) {
-            store(round, study);
+        for round in 1..40 {
+            for study in 0..20 {
+                store(round, study);
+            }
         }
         written.join().unwrap();
         asked.join().unwrap();
