@@ -5,7 +5,7 @@
 //! if it is damaged, and what was not folded stays in the log.
 //! Elsewhere: the decisions (`fold`), commits for views (`commits`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -33,6 +33,19 @@ pub struct Progress {
     pub time: Stamp,
     /// The greatest sequence number of the change feed.
     pub sequence: u64,
+}
+
+/// Stops the archive if the fold's thread ends by a panic, so that nobody waits for it.
+struct Ending(Weak<Inner>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(inner) = self.0.upgrade()
+        {
+            Archive(inner).stop("the fold has panicked");
+        }
+    }
 }
 
 impl Archive {
@@ -66,6 +79,7 @@ impl Archive {
         std::thread::Builder::new()
             .name("kymo-fold".to_owned())
             .spawn(move || {
+                let _ending = Ending(following.clone());
                 while let Some(run) = runtime.block_on(records.next()) {
                     let Some(inner) = following.upgrade() else { return };
                     if Self(inner).fold_run(run).is_err() {
