@@ -5,7 +5,7 @@
 //! if it is damaged, and what was not folded stays in the log.
 //! Elsewhere: the decisions (`fold`), commits for views (`commits`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -38,6 +38,19 @@ pub struct Progress {
 /// The fold has stopped; why was told by [`Archive::stop`].
 struct Stopped;
 
+/// Stops the archive if the fold's thread ends by a panic, so that nobody waits for it.
+struct Ending(Weak<Inner>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(inner) = self.0.upgrade()
+        {
+            Archive(inner).stop("the fold has panicked");
+        }
+    }
+}
+
 impl Archive {
     /// Starts to follow the log from the state's cursor on.
     ///
@@ -69,6 +82,7 @@ impl Archive {
         std::thread::Builder::new()
             .name("kymo-fold".to_owned())
             .spawn(move || {
+                let _ending = Ending(following.clone());
                 while let Some(run) = runtime.block_on(records.next()) {
                     let Some(inner) = following.upgrade() else { return };
                     if Self(inner).fold_run(run).is_err() {
