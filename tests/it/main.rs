@@ -2,6 +2,7 @@
 
 mod change_feed;
 mod commands;
+mod consumers;
 mod corpus;
 mod crash;
 mod damage;
