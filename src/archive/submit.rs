@@ -226,7 +226,10 @@ impl Archive {
             return Ok(());
         }
         if let Some(last) = *last_mark {
-            tokio::time::sleep_until(last + BETWEEN_MARKS).await;
+            // Whatever is appended meanwhile carries feed time there as well.
+            let mut progress = self.0.progress.subscribe();
+            let there = progress.wait_for(|progress| progress.time >= end);
+            drop(tokio::time::timeout_at(last + BETWEEN_MARKS, there).await);
         }
         if self.progress().time < end {
             *last_mark = Some(tokio::time::Instant::now());

