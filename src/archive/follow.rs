@@ -48,6 +48,9 @@ impl Drop for Ending {
     }
 }
 
+/// The fold has stopped; why was told by [`Archive::stop`].
+struct Stopped;
+
 impl Archive {
     /// Starts to follow the log from the state's cursor on.
     ///
@@ -92,7 +95,7 @@ impl Archive {
     }
 
     /// Folds one run from the log's stream, in writes of bounded size.
-    fn fold_run(&self, run: Vec<Result<Record, crate::log::ReadError>>) -> Result<(), ()> {
+    fn fold_run(&self, run: Vec<Result<Record, crate::log::ReadError>>) -> Result<(), Stopped> {
         let mut records = Vec::with_capacity(run.len());
         let mut bytes = 0;
         for record in run {
@@ -104,7 +107,7 @@ impl Archive {
                 Err(error) => {
                     self.fold_some(&records)?;
                     self.stop(&error.to_string());
-                    return Err(());
+                    return Err(Stopped);
                 }
             }
             if bytes >= RUN_BYTES {
@@ -116,7 +119,7 @@ impl Archive {
         self.fold_some(&records)
     }
 
-    fn fold_some(&self, records: &[Record]) -> Result<(), ()> {
+    fn fold_some(&self, records: &[Record]) -> Result<(), Stopped> {
         let Some(last) = records.last() else { return Ok(()) };
         match fold::fold(&self.0.parts.state, records) {
             Ok((commits, meta)) => {
@@ -132,7 +135,7 @@ impl Archive {
                     self.0.parts.state.mark_damaged(&error.to_string());
                 }
                 self.stop(&error.to_string());
-                Err(())
+                Err(Stopped)
             }
         }
     }

@@ -205,8 +205,7 @@ impl Ingest {
 
     async fn part_of(&mut self, current: Current) -> Result<Part, SubmitError> {
         let refused = |why| {
-            let outcome = PartOutcome::Refused { sop_class: None, sop_instance: None, why };
-            Ok(Part::Refused(Box::new(outcome)))
+            Ok(Part::Refused(Box::new(PartOutcome::Refused { sop_class: None, sop_instance: None, why })))
         };
         let unreadable = |what: String| refused(PartRefusal::Unreadable(what));
         if current.bytes == 0 {

@@ -2,10 +2,13 @@
 
 mod archive;
 mod change_feed;
+mod commands;
 mod corpus;
 mod crash;
+mod damage;
 mod delete;
 mod fixtures;
+mod hostile;
 mod kill;
 mod kit;
 mod model;

@@ -87,7 +87,7 @@ pub fn fold(table: &Table, records: &[Record]) -> Result<(Vec<Arc<Commit>>, Meta
     Ok((commits, meta))
 }
 
-/// What a run of records comes to, not yet written.
+/// Everything a run of records leads to, not yet written.
 struct Decided {
     commits: Vec<Arc<Commit>>,
     meta: Meta,
