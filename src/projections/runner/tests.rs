@@ -1,3 +1,5 @@
+//! A view that follows, falls behind, is damaged and is made again.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
