@@ -156,7 +156,7 @@ impl Node {
             tracing::warn!("the archive's state is not there or empty, and is folded again from the log");
         }
         let (log, report) =
-            EmbeddedLog::open(&folders.log(), config.log.clone(), Arc::clone(&clock), new_log, &cursors)?;
+            EmbeddedLog::open(&folders.log(), config.log, Arc::clone(&clock), new_log, &cursors)?;
         let log = Arc::new(log);
         let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
         let archive = Archive::open(archive::Parts {

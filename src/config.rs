@@ -73,6 +73,16 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_body: Option<ByteSize>,
 
+    /// Time of waiting for a body within which at least 8 KiB of it must come [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    body_window: Option<Duration>,
+
+    /// How long a connection may take to send the headers of its next request [default: 1min]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    head_time: Option<Duration>,
+
     /// Most parts of one store request [default: 20000]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -368,6 +378,8 @@ impl Given {
         Ok(http::Settings {
             public_url: self.public_url.clone(),
             body_bytes: positive("max-body", self.max_body, 8 << 30)?,
+            body_window: nonzero("body-window", self.body_window, default.body_window)?,
+            head_time: nonzero("head-time", self.head_time, default.head_time)?,
             connections: match self.max_connections {
                 Some(0) => return Err(impossible("max-connections", "at least 1".to_owned())),
                 given => given.unwrap_or(default.connections),

@@ -215,7 +215,7 @@ impl Archive {
     /// feed time there with a mark, shared by all who wait, at most one a second (architecture §4).
     ///
     /// # Errors
-    /// [`SubmitError`]
+    /// [`SubmitError`]; also when the log's clock is behind this node's and has not come to `end` yet.
     pub async fn close_window(&self, end: Stamp) -> Result<(), SubmitError> {
         const BETWEEN_MARKS: std::time::Duration = std::time::Duration::from_secs(1);
         if end > self.0.parts.clock.now() || self.progress().time >= end {
@@ -233,7 +233,9 @@ impl Archive {
         }
         if self.progress().time < end {
             *last_mark = Some(tokio::time::Instant::now());
-            self.mark_time().await?;
+            if self.mark_time().await? < end {
+                return Err(SubmitError::Unavailable("the log's clock is behind this node's".to_owned()));
+            }
         }
         Ok(())
     }

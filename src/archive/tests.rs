@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
 use super::submit::system;
 use super::*;
 use crate::base::SteppedClock;
@@ -296,4 +299,70 @@ async fn the_beginning_of_a_log_is_written_once() {
     other.begin_log(id).await.unwrap();
     assert_eq!(log.tail(), Position(2));
     assert_eq!(other.dump(), archive.dump());
+}
+
+/// A window that the log's clock has not closed yet may still grow: it must not be answered.
+#[tokio::test]
+async fn a_window_the_log_has_not_come_to_is_not_closed() {
+    let ahead = clock();
+    ahead.set(START.plus(Duration::from_secs(60)));
+    let log_clock = clock();
+    let archive = Archive::open(parts(Arc::new(MemoryLog::new(log_clock.clone())), ahead)).unwrap();
+    let end = START.plus(Duration::from_secs(30));
+    let refused = archive.close_window(end).await;
+    assert!(matches!(refused, Err(SubmitError::Unavailable(_))), "{refused:?}");
+    log_clock.set(end);
+    // The mark before was less than a second ago, so this one waits a little.
+    assert_eq!(archive.close_window(end).await, Ok(()));
+    assert!(archive.progress().time >= end);
+}
+
+/// Whose readers panic.
+struct Panicking(MemoryLog);
+
+#[async_trait::async_trait]
+impl Log for Panicking {
+    async fn append(&self, record: bytes::Bytes) -> Result<log::Appending, log::AppendError> {
+        self.0.append(record).await
+    }
+
+    async fn get(&self, position: Position) -> Result<log::Record, log::ReadError> {
+        self.0.get(position).await
+    }
+
+    fn read(&self, from: Position) -> BoxStream<'static, Result<log::Record, log::ReadError>> {
+        self.0.read(from).map(|_| panic!("on purpose")).boxed()
+    }
+
+    fn read_batch(
+        &self,
+        from: Position,
+        to: Position,
+        limit_bytes: usize,
+    ) -> Result<Vec<log::Record>, log::ReadError> {
+        self.0.read_batch(from, to, limit_bytes)
+    }
+
+    fn tail(&self) -> Position {
+        self.0.tail()
+    }
+
+    fn stopped(&self) -> Option<String> {
+        self.0.stopped()
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_fold_that_panics_stops_the_archive_instead_of_letting_it_hang() {
+    let clock = clock();
+    let log = Arc::new(Panicking(MemoryLog::new(clock.clone())));
+    let archive = Archive::open(parts(log, clock)).unwrap();
+    let head = archive.head(&system(), Payload::TimeMarked);
+    let submitted = archive.submit(&head, &Sections::default()).await.unwrap();
+    assert_eq!(submitted.decided().await.map(drop), Err(SubmitError::Unknown { until: head.valid_until }));
+    assert_eq!(archive.stopped(), Some("the fold has panicked".to_owned()));
 }

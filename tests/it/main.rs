@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
+mod archive;
 mod change_feed;
 mod commands;
 mod consumers;
@@ -8,6 +9,7 @@ mod crash;
 mod damage;
 mod delete;
 mod fixtures;
+mod hostile;
 mod kill;
 mod kit;
 mod model;
@@ -17,4 +19,5 @@ mod retrieve;
 mod search;
 mod simulation;
 mod store;
+mod tidy;
 mod tutorial;

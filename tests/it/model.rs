@@ -475,11 +475,11 @@ fn told(answer: Result<Stored, SubmitError>) -> Answer {
 fn play(cases: u32, longest: usize, stores: Stores, search_every: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
-    let played = std::cell::Cell::new(0);
+    let played = std::cell::Cell::new(0_u32);
     let histories = prop::collection::vec(step(), 1..longest);
     let run = TestRunner::new(config).run(&histories, |steps| {
         played.set(played.get() + 1);
-        let searching = played.get() % search_every == 0;
+        let searching = played.get().is_multiple_of(search_every);
         runtime.block_on(History::play(stores, searching, &steps));
         Ok(())
     });

@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::{self, Stream, StreamExt, TryReadyChunksError, TryStreamExt};
 
 use super::{Pages, broken, not_found};
-use crate::archive::Summary;
+use crate::archive::{Archive, ReadError, Summary};
+use crate::base::Position;
 use crate::event::Scope;
 use crate::http::accept::AcceptsDicomJson;
 use crate::http::envelope::InPartition;
@@ -21,8 +22,8 @@ use crate::http::etag::EntityTag;
 use crate::http::urls::UrlScope;
 use crate::http::{App, DICOM_JSON, blocking, left_out};
 
-/// Datasets read ahead of the client.
-const AHEAD: usize = 8;
+/// Datasets read from the log in one job, if they are small.
+const AT_ONCE: usize = 64;
 
 /// GET `…/metadata` on three levels.
 pub(in crate::http) async fn metadata(
@@ -54,16 +55,38 @@ pub(in crate::http) async fn metadata(
     // Read before the answer begins, so that a failure still has a status.
     let first = app.archive.metadata(first.position).await?;
     let instances = stream::iter(page.map(Ok)).chain(pages.rest());
-    let datasets = instances.map_ok(move |live| {
-        let archive = archive.clone();
-        async move { archive.metadata(live.position).await }
-    });
-    let rest = datasets.try_buffered(AHEAD).map_ok(|dataset| [Bytes::from_static(b","), dataset]);
-    let rest = rest.map_ok(|pieces| stream::iter(pieces.map(Ok))).try_flatten();
+    let rest = instances
+        .try_ready_chunks(AT_ONCE)
+        .map_err(|TryReadyChunksError(_, error)| error)
+        .map_ok(move |lives| {
+            let positions = lives.iter().map(|live| live.position).collect();
+            datasets(archive.clone(), positions)
+        })
+        .try_flatten();
     let begin = stream::iter([Ok(Bytes::from_static(b"[")), Ok(first)]);
     let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
     let body = Body::from_stream(begin.chain(rest).chain(end).map_err(broken));
     Ok((etag, kind, body).into_response())
+}
+
+/// The datasets at `positions`, each behind a comma.
+fn datasets(
+    archive: Archive,
+    positions: Vec<Position>,
+) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
+    stream::try_unfold((archive, positions), async |(archive, mut positions)| {
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let found = archive.metadata_of(positions.clone()).await?;
+        positions.drain(..found.len());
+        let mut piece = BytesMut::with_capacity(found.iter().map(|dataset| dataset.len() + 1).sum());
+        for dataset in found {
+            piece.put_u8(b',');
+            piece.put(dataset);
+        }
+        Ok(Some((piece.freeze(), (archive, positions))))
+    })
 }
 
 /// `{version}` of an instance, `{highest version}-{count}` above it (`studies.md` §3.6.3).

@@ -36,7 +36,7 @@ use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 
 /// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-1 of search-rows-1";
+const FORMAT: &str = "search-index-1 of search-rows-2";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
 const WRITERS: usize = 1;
@@ -314,18 +314,11 @@ pub(super) fn candidates(
     };
     let mut clauses = vec![equal(&set_term(level, partition))];
     for Filter { on, test } in filters {
-        let key = match on {
-            On::Study(at) => STUDY[*at].key,
-            On::Series(at) => SERIES[*at].key,
-            On::ModalitiesInStudy => MODALITIES_KEY,
-            On::SeriesInstanceUid => SERIES_UID_KEY,
-            On::StudyInstanceUid => {
-                if let Test::Equal(uid) = test {
-                    clauses.push(equal(&study_term(partition, uid)));
-                }
-                continue;
+        let Some(key) = key_of(*on) else {
+            if let (On::StudyInstanceUid, Test::Equal(uid)) = (on, test) {
+                clauses.push(equal(&study_term(partition, uid)));
             }
-            On::SopInstanceUid => continue,
+            continue;
         };
         match test {
             Test::Equal(folded) => clauses.push(equal(&exact_term(key, folded))),
@@ -348,6 +341,41 @@ pub(super) fn candidates(
         let id = |id: Option<u64>| id.ok_or_else(|| Error::Damaged("a document has no id".to_owned()));
         found.into_iter().map(|(found, _)| id(found)).collect()
     })
+}
+
+/// How many documents carry the rarest value that is asked for as a whole; `None` when none is. Deleted
+/// documents and other partitions count, too.
+///
+/// # Errors
+/// The index is damaged.
+pub(super) fn rarest_frequency(
+    searcher: &Searcher,
+    partition: &Partition,
+    filters: &[Filter],
+) -> Result<Option<u64>, Error> {
+    let field = schema().1.term;
+    let terms = filters.iter().filter_map(|Filter { on, test }| {
+        let Test::Equal(value) = test else { return None };
+        match on {
+            On::StudyInstanceUid => Some(study_term(partition, value)),
+            _ => key_of(*on).map(|key| exact_term(key, value)),
+        }
+    });
+    guarded(|| {
+        let frequencies = terms.map(|term| searcher.doc_freq(&Term::from_field_text(field, &term)));
+        Ok(frequencies.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+    })
+}
+
+/// The tag in the terms of an attribute that has terms of its own.
+fn key_of(on: On) -> Option<&'static str> {
+    match on {
+        On::Study(at) => Some(STUDY[at].key),
+        On::Series(at) => Some(SERIES[at].key),
+        On::ModalitiesInStudy => Some(MODALITIES_KEY),
+        On::SeriesInstanceUid => Some(SERIES_UID_KEY),
+        On::StudyInstanceUid | On::SopInstanceUid => None,
+    }
 }
 
 /// Every term with the records that carry it, sorted: all that the index can answer.

@@ -17,12 +17,12 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use tantivy::Searcher;
 
 use super::index::{self, Index};
-use super::rows::{self, RING, SearchRows, StudyRecords, Touched, key};
+use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::Commit;
 use crate::projections::Projection;
-use crate::tables::keys::Parts;
+use crate::tables::keys::{Parts, after_prefix};
 use crate::tables::{self, Batch, Read, Reader, Table};
 
 /// Longest a study stays dirty before the index is written.
@@ -291,17 +291,7 @@ impl Overlay {
             return Ok(Err(format!("it was written up to position {from}, the rows up to {to}")));
         }
         let mut seen = Seen { searcher: Some(index.searcher()), cursor: from, ..Seen::default() };
-        let reader = table.reader();
-        for position in (from.0..to.0).map(Position) {
-            let touched: Option<Touched> = rows::read(&reader, &key::touched(position))?;
-            // A slot of an older round: this commit touched nothing.
-            for (partition, study) in
-                touched.iter().filter(|t| t.position == position).flat_map(|t| &t.studies)
-            {
-                seen.touch(partition, study, position);
-            }
-        }
-        drop(reader);
+        touched_since(&table.reader(), from, to, &mut seen)?;
         let dirty = seen.dirty_studies > 0;
         *self.seen.write() = seen;
         let mut duty = self.duty.lock();
@@ -413,4 +403,50 @@ fn studies_after(
         Ok((row_key, partition, records))
     });
     studies.collect()
+}
+
+/// Finds what the commits in `from..to` touched: what they stored by its version rows, what they deleted
+/// from in the ring.
+fn touched_since(
+    reader: &Reader<'_>,
+    from: Position,
+    to: Position,
+    seen: &mut Seen,
+) -> Result<(), tables::Error> {
+    for position in (from.0..to.0).map(Position) {
+        let deleted: Option<Deleted> = rows::read(reader, &key::deleted(position))?;
+        // Otherwise a slot of an older round: this commit deleted nothing.
+        for (partition, study) in deleted.iter().filter(|d| d.position == position).flat_map(|d| &d.studies) {
+            seen.touch(partition, study, position);
+        }
+    }
+    for partition in partitions(reader)? {
+        for row in reader.prefix(&key::versions(&partition)) {
+            let VersionRow { series, position } = rows::decode(&row?.1)?;
+            if position < from {
+                break;
+            }
+            let missing = || rows::damaged("an instance has no records");
+            let series: SeriesRow =
+                rows::read(reader, &key::series(&partition, series))?.ok_or_else(missing)?;
+            let study: StudyRow =
+                rows::read(reader, &key::study(&partition, series.study))?.ok_or_else(missing)?;
+            seen.touch(&partition, &study.uid, position);
+        }
+    }
+    Ok(())
+}
+
+/// The partitions with anything in them.
+fn partitions(reader: &Reader<'_>) -> Result<Vec<Partition>, tables::Error> {
+    let (mut found, mut from) = (Vec::new(), b"o".to_vec());
+    while let Some(row) = reader.prefix_from(b"o", Bound::Included(&from)).next() {
+        let name = Parts::of(&row?.0).text().and_then(|name| Partition::parse(name).ok());
+        let partition = name.ok_or_else(|| rows::damaged("a study's key cannot be read"))?;
+        let after = after_prefix(&key::studies(&partition));
+        found.push(partition);
+        let Some(after) = after else { break };
+        from = after;
+    }
+    Ok(found)
 }

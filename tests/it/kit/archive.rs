@@ -26,7 +26,6 @@ use kymo::log::embedded::{self, EmbeddedLog};
 use kymo::log::faulty::{Fault, FaultyLog, Plan};
 use kymo::log::memory::MemoryLog;
 use kymo::projections::CommitSource;
-use kymo::projections::runner::State;
 use kymo::projections::search::Search;
 use kymo::tables::Table;
 use tempfile::TempDir;
@@ -52,12 +51,20 @@ enum Ground {
     Disk { log: Arc<FaultyLog<EmbeddedLog>>, folder: TempDir },
 }
 
-/// What a restart leaves of what can be made again from the log.
+/// What a restart finds of what can be made again from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Views {
-    Kept,
-    Lost,
+pub(crate) enum Found {
+    /// All of it, as it was.
+    Everything,
+    Nothing,
+    /// Nothing in this folder, all in the others.
+    AllBut(&'static str),
+    /// All of it, the files in this folder overwritten from the middle on.
+    Damaged(&'static str),
 }
+
+/// The folders of what can be made again: the fold's state, and the views.
+pub(crate) const MADE_AGAIN: [&str; 2] = ["state", "views"];
 
 pub(crate) struct TestArchive {
     ground: Ground,
@@ -89,7 +96,7 @@ impl TestArchive {
             }
         };
         let ids = Arc::new(Ids::seeded(7));
-        let (archive, search) = boot(&ground, 0, &clock, &ids, searching);
+        let (archive, search) = boot(&ground, 0, &clock, &ids, searching, Found::Nothing);
         archive.begin_log(LOG).await.expect("a new log takes its beginning");
         let started = Self { ground, clock, ids, boots: 0, archive, search };
         started.settle().await;
@@ -140,10 +147,6 @@ impl TestArchive {
         self.archive.reached(last, PATIENCE).await.expect("the fold reaches the log's end");
         if let Some(search) = &self.search {
             search.reached(last, PATIENCE).await.expect("the view reaches the log's end");
-            // The view may be there and not say so yet.
-            while search.status().rows.state != State::Live {
-                tokio::task::yield_now().await;
-            }
         }
     }
 
@@ -205,17 +208,26 @@ impl TestArchive {
         }
     }
 
+    /// The lake of an archive in memory, to do to it what its owner might.
+    pub(crate) fn lake(&self) -> &Faulty {
+        match &self.ground {
+            Ground::Memory { lake, .. } => lake,
+            Ground::Disk { .. } => panic!("its lake is a folder"),
+        }
+    }
+
     /// The process ends in the middle of whatever it does, and another one starts.
     pub(crate) async fn crash_and_restart(&mut self) {
-        self.boot_again(Views::Kept).await;
+        self.boot_again(Found::Everything).await;
     }
 
     /// Everything but log and files is lost; what a start makes of that.
     pub(crate) async fn rebuild(&mut self) {
-        self.boot_again(Views::Lost).await;
+        self.boot_again(Found::Nothing).await;
     }
 
-    async fn boot_again(&mut self, views: Views) {
+    /// A restart that finds so much.
+    pub(crate) async fn boot_again(&mut self, found: Found) {
         let from = self.boots;
         self.boots += 1;
         let ground = match &self.ground {
@@ -227,9 +239,14 @@ impl TestArchive {
             Ground::Disk { folder, .. } => {
                 let root = folder.path();
                 let (old, new) = (boot_folder(root, from), boot_folder(root, self.boots));
-                let kept: &[&str] = if views == Views::Kept { &["state", "views", "log"] } else { &["log"] };
-                for part in kept {
-                    copy_folder(&old.join(part), &new.join(part));
+                copy_folder(&old.join("log"), &new.join("log"));
+                for part in MADE_AGAIN {
+                    if found != Found::Nothing && found != Found::AllBut(part) {
+                        copy_folder(&old.join(part), &new.join(part));
+                    }
+                    if found == Found::Damaged(part) {
+                        damage(&new.join(part));
+                    }
                 }
                 let log = open_log(&new, &self.clock);
                 let empty = tempfile::tempdir().expect("a temporary folder");
@@ -245,7 +262,7 @@ impl TestArchive {
             search.close();
         }
         let searching = self.search.is_some();
-        let (archive, search) = boot(&ground, self.boots, &self.clock, &self.ids, searching);
+        let (archive, search) = boot(&ground, self.boots, &self.clock, &self.ids, searching, found);
         (self.ground, self.archive, self.search) = (ground, archive, search);
         self.settle().await;
     }
@@ -321,6 +338,7 @@ fn boot(
     clock: &Arc<SteppedClock>,
     ids: &Arc<Ids>,
     searching: bool,
+    found: Found,
 ) -> (Archive, Option<Search>) {
     let (log, blobs, state, views): (Arc<dyn Log>, _, _, _) = match ground {
         Ground::Memory { log, lake } => (log.clone(), Blobs::over(lake.clone()), Table::memory(), None),
@@ -330,7 +348,8 @@ fn boot(
             let here = boot_folder(root, boot);
             let (state, why) = Table::open_or_begin_again(&here.join("state"), FORMAT, LOG, CACHE_BYTES)
                 .expect("a state can be begun");
-            assert_eq!(why, None, "what a crash leaves of the state can be opened");
+            let damaged = found == Found::Damaged("state");
+            assert_eq!(why.is_some(), damaged, "what a crash leaves of the state can be opened: {why:?}");
             (log.clone(), blobs, state, Some(here.join("views")))
         }
     };
@@ -372,6 +391,21 @@ fn open_log(folder: &Path, clock: &Arc<SteppedClock>) -> Arc<FaultyLog<EmbeddedL
     let (log, _) = EmbeddedLog::open(&folder.join("log"), settings, clock.clone(), LOG, &[])
         .expect("what a crash leaves of the log can be opened");
     Arc::new(FaultyLog::new(log, Plan::default()))
+}
+
+/// Overwrites every file from its middle on.
+fn damage(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be listed").path();
+        if path.is_dir() {
+            damage(&path);
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).expect("the file can be read");
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0xA5);
+        std::fs::write(&path, bytes).expect("the file can be written");
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -161,6 +161,48 @@ async fn an_index_behind_the_rows_is_caught_up_from_them() {
     search.close();
 }
 
+/// Every study has the searched description all the while; only its name changes, and the index is written
+/// again and again.
+#[test]
+fn an_answer_is_of_one_moment() {
+    let source = Commits::new();
+    let search = Search::in_memory(Arc::clone(&source) as _).unwrap();
+    let mut fold = Fold::default();
+    let mut store = |round: u32, study: u32| {
+        let elements = json!({
+            "00081030": {"vr": "LO", "Value": ["same"]},
+            "00100020": {"vr": "LO", "Value": [format!("P{round}")]},
+        });
+        let instance = key(&format!("1.{study}"), &format!("2.{}", round % 2), "3");
+        source.push(fold.store(&Partition::default(), &instance, StoreMode::Upsert, &elements))
+    };
+    let first = (0..20).map(|study| store(0, study)).max().unwrap();
+    while search.status().rows.next <= first {
+        std::thread::yield_now();
+    }
+    std::thread::scope(|scope| {
+        let written = scope.spawn(|| (0..30).for_each(|_| search.flush()));
+        let asked = scope.spawn(|| {
+            for _ in 0..200 {
+                let found = search.query_now(&query(Resource::AllStudies, &[("StudyDescription", "SAME")]));
+                let mut studies: Vec<_> = found.unwrap().items.iter().map(path).collect();
+                assert_eq!(studies.len(), 20);
+                studies.sort();
+                studies.dedup();
+                assert_eq!(studies.len(), 20);
+            }
+        });
+        for round in 1..40 {
+            for study in 0..20 {
+                store(round, study);
+            }
+        }
+        written.join().unwrap();
+        asked.join().unwrap();
+    });
+    search.close();
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in files(from) {

@@ -101,7 +101,7 @@ impl Model {
                 }
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         found.into_iter().map(|(_, text)| text).skip(asked.offset).take(asked.limit).collect()
     }
 }

@@ -102,6 +102,12 @@ impl Instance {
         self
     }
 
+    /// Without any element.
+    pub(crate) fn bare(mut self) -> Self {
+        self.dataset.clear();
+        self
+    }
+
     pub(crate) fn without(mut self, tag: u32) -> Self {
         self.dataset.retain(|element| element.tag != tag);
         self
