@@ -203,8 +203,17 @@ async fn receive(ingest: &mut Ingest, body: &mut Incoming, form: Form) -> Result
     Ok(count)
 }
 
-/// Counts what became of the instances.
+/// Counts what became of the instances, and says why the first that could not be read was not: the answer has no
+/// place for it (`studies.md` §2.3, §2.12).
 fn count(mode: StoreMode, parts: &[PartOutcome]) {
+    let mut unreadable = parts.iter().enumerate().filter_map(|(index, part)| match part {
+        PartOutcome::Refused { why: PartRefusal::Unreadable(what), .. } => Some((index + 1, what)),
+        PartOutcome::Refused { .. } | PartOutcome::Stored { .. } => None,
+    });
+    if let Some((part, why)) = unreadable.next() {
+        let more = unreadable.count();
+        tracing::info!(part, why, more, "a part of a store request cannot be read");
+    }
     let mode = match mode {
         StoreMode::Create => "create",
         StoreMode::Upsert => "upsert",
