@@ -3,9 +3,9 @@
 # What holds: a server is ended by its own process id, whatever ends the script; everything listens on
 # 127.0.0.1; all data lies in one new folder ($work), which is removed at the end unless KEEP=1.
 #
-#   KYMO_BIN=FILE   measure this program instead of building one
-#   BENCH_DIR=DIR   where $work is made (default $TMPDIR or /tmp): a disk, not a memory file system
-#   KEEP=1          leave $work and say where it is
+#   BENCH_KYMO=FILE   measure this program instead of building one
+#   BENCH_DIR=DIR     where $work is made (default $TMPDIR or /tmp): a disk, not a memory file system
+#   KEEP=1            leave $work and say where it is
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(dirname "$here")
@@ -15,11 +15,11 @@ peers=()                # folders of the Orthanc servers that run
 fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
 build() {
-  if [ -z "${KYMO_BIN:-}" ]; then
+  if [ -z "${BENCH_KYMO:-}" ]; then
     (cd "$repository" && cargo build --release --locked) || fail "the release build failed"
-    KYMO_BIN=${CARGO_TARGET_DIR:-$repository/target}/release/kymo
+    BENCH_KYMO=${CARGO_TARGET_DIR:-$repository/target}/release/kymo
   fi
-  [ -x "$KYMO_BIN" ] || fail "$KYMO_BIN is not there"
+  [ -x "$BENCH_KYMO" ] || fail "$BENCH_KYMO is not there"
   cargo build --release --locked --manifest-path "$here/dwload/Cargo.toml" --target-dir "$here/dwload/target" ||
     fail "the load tool does not build"
   dwload=$here/dwload/target/release/dwload
@@ -63,9 +63,7 @@ crash() {
 
 free_port() {
   local port=${1:-18080}
-  while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null || (exec 3<> "/dev/tcp/127.0.0.1/$((port + 1))") 2> /dev/null; do
-    port=$((port + 2))
-  done
+  while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do port=$((port + 1)); done
   echo "$port"
 }
 
@@ -75,7 +73,7 @@ start_kymo() {
   port=$(free_port)
   base=http://127.0.0.1:$port/v2
   t0=$(date +%s%N)
-  "$KYMO_BIN" serve --listen "127.0.0.1:$port" --admin "127.0.0.1:$((port + 1))" --data "$dir" > "$dir.log" 2>&1 < /dev/null &
+  "$BENCH_KYMO" serve --listen "127.0.0.1:$port" --data "$dir" > "$dir.log" 2>&1 < /dev/null &
   pid=$!
   started[$pid]=1
   for _ in $(seq 6000); do

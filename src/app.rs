@@ -149,12 +149,14 @@ impl Node {
             known.unwrap_or(new_log),
             config.cache_bytes,
         )?;
+        let cursors = [state.cursor()?];
         if let Some(why) = why {
             tracing::warn!(%why, "the archive's state is thrown away and folded again from the log");
+        } else if known.is_some() && cursors == [Position(0)] {
+            tracing::warn!("the archive's state is not there or empty, and is folded again from the log");
         }
-        let cursors = [state.cursor()?];
         let (log, report) =
-            EmbeddedLog::open(&folders.log(), config.log.clone(), Arc::clone(&clock), new_log, &cursors)?;
+            EmbeddedLog::open(&folders.log(), config.log, Arc::clone(&clock), new_log, &cursors)?;
         let log = Arc::new(log);
         let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
         let archive = Archive::open(archive::Parts {

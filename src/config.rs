@@ -93,7 +93,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,
 
-    /// Deepest nesting of sequences in a file [default: 64]
+    /// Deepest nesting of sequences in a file, at most 40 [default: 40]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_depth: Option<usize>,
@@ -340,7 +340,13 @@ impl Given {
         let header = positive("max-header", self.max_header, scan.non_bulk_bytes)?;
         Ok(archive::Settings {
             scan: Limits {
-                depth: self.max_depth.unwrap_or(scan.depth),
+                depth: match self.max_depth {
+                    // Three levels of JSON each; common readers of JSON give up at 128.
+                    Some(given) if !(1..=40).contains(&given) => {
+                        return Err(impossible("max-depth", format!("{given} is not 1 to 40")));
+                    }
+                    given => given.unwrap_or(scan.depth),
+                },
                 elements: self.max_elements.unwrap_or(scan.elements),
                 non_bulk_bytes: header,
                 value_length: positive("max-value", self.max_value, scan.value_length)?,
@@ -452,6 +458,7 @@ mod tests {
             (&["--admin", "192.0.2.1:9"], "'admin'"),
             (&["--workspace", "../up"], "'workspace'"),
             (&["--max-parts", "0"], "'max-parts'"),
+            (&["--max-depth", "64"], "'max-depth'"),
             (&["--cache", "0B"], "'cache'"),
         ] {
             let error = read(None, &flags(arguments)).map(drop).unwrap_err().to_string();

@@ -5,7 +5,7 @@
 //! if it is damaged, and what was not folded stays in the log.
 //! Elsewhere: the decisions (`fold`), commits for views (`commits`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -35,6 +35,22 @@ pub struct Progress {
     pub sequence: u64,
 }
 
+/// The fold has stopped; why was told by [`Archive::stop`].
+struct Stopped;
+
+/// Stops the archive if the fold's thread ends by a panic, so that nobody waits for it.
+struct Ending(Weak<Inner>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(inner) = self.0.upgrade()
+        {
+            Archive(inner).stop("the fold has panicked");
+        }
+    }
+}
+
 impl Archive {
     /// Starts to follow the log from the state's cursor on.
     ///
@@ -60,11 +76,13 @@ impl Archive {
             parts,
         }));
         let following = Arc::downgrade(&archive.0);
-        let (log, runtime) = (Arc::clone(&archive.0.parts.log), Handle::current());
+        // The thread holds neither archive nor log: when they are let go, its stream ends.
+        let mut records = archive.0.parts.log.read(next).ready_chunks(RUN_RECORDS);
+        let runtime = Handle::current();
         std::thread::Builder::new()
             .name("kymo-fold".to_owned())
             .spawn(move || {
-                let mut records = log.read(next).ready_chunks(RUN_RECORDS);
+                let _ending = Ending(following.clone());
                 while let Some(run) = runtime.block_on(records.next()) {
                     let Some(inner) = following.upgrade() else { return };
                     if Self(inner).fold_run(run).is_err() {
@@ -77,7 +95,7 @@ impl Archive {
     }
 
     /// Folds one run from the log's stream, in writes of bounded size.
-    fn fold_run(&self, run: Vec<Result<Record, crate::log::ReadError>>) -> Result<(), ()> {
+    fn fold_run(&self, run: Vec<Result<Record, crate::log::ReadError>>) -> Result<(), Stopped> {
         let mut records = Vec::with_capacity(run.len());
         let mut bytes = 0;
         for record in run {
@@ -88,7 +106,8 @@ impl Archive {
                 }
                 Err(error) => {
                     self.fold_some(&records)?;
-                    return Err(self.stop(&error.to_string()));
+                    self.stop(&error.to_string());
+                    return Err(Stopped);
                 }
             }
             if bytes >= RUN_BYTES {
@@ -100,7 +119,7 @@ impl Archive {
         self.fold_some(&records)
     }
 
-    fn fold_some(&self, records: &[Record]) -> Result<(), ()> {
+    fn fold_some(&self, records: &[Record]) -> Result<(), Stopped> {
         let Some(last) = records.last() else { return Ok(()) };
         match fold::fold(&self.0.parts.state, records) {
             Ok((commits, meta)) => {
@@ -115,7 +134,8 @@ impl Archive {
                 if let FoldError::State(_) = &error {
                     self.0.parts.state.mark_damaged(&error.to_string());
                 }
-                Err(self.stop(&error.to_string()))
+                self.stop(&error.to_string());
+                Err(Stopped)
             }
         }
     }
@@ -123,6 +143,7 @@ impl Archive {
     fn stop(&self, why: &str) {
         tracing::error!(%why, "the fold has stopped; nothing is answered until a restart");
         self.0.stopped.send_replace(Some(why.to_owned()));
+        self.0.outcomes.give_up();
     }
 
     /// How far this node is.

@@ -112,7 +112,7 @@ struct Current {
 }
 
 enum Part {
-    Refused(PartOutcome),
+    Refused(Box<PartOutcome>),
     Staged(Box<StagedPart>),
 }
 
@@ -204,8 +204,9 @@ impl Ingest {
     }
 
     async fn part_of(&mut self, current: Current) -> Result<Part, SubmitError> {
-        let refused =
-            |why| Ok(Part::Refused(PartOutcome::Refused { sop_class: None, sop_instance: None, why }));
+        let refused = |why| {
+            Ok(Part::Refused(Box::new(PartOutcome::Refused { sop_class: None, sop_instance: None, why })))
+        };
         let unreadable = |what: String| refused(PartRefusal::Unreadable(what));
         if current.bytes == 0 {
             return unreadable("the part is empty".to_owned());
@@ -220,7 +221,8 @@ impl Ingest {
             Err(invalid) => {
                 let (sop_class, sop_instance) = (invalid.sop_class.clone(), invalid.instance.clone());
                 let why = PartRefusal::Invalid(invalid);
-                return Ok(Part::Refused(PartOutcome::Refused { sop_class, sop_instance, why }));
+                let outcome = PartOutcome::Refused { sop_class, sop_instance, why };
+                return Ok(Part::Refused(Box::new(outcome)));
             }
         };
         let staging = current.staging.expect("staging is given up only with the scan");
@@ -231,7 +233,7 @@ impl Ingest {
             Ok(sections) => sections,
             Err(what) => return unreadable(what),
         };
-        let sections = self.spool.push(&sections.freeze()).map_err(spool_failed)?;
+        let sections = self.spool.push(&sections.freeze()).map_err(|error| spool_failed(&error))?;
         let (transfer_syntax, dataset_offset, implicit) = facts;
         let warning = if implicit {
             Some(WARNING_IMPLICIT)
@@ -277,7 +279,7 @@ impl Ingest {
         let (mut files, mut events) = (Vec::new(), Vec::new());
         for part in window {
             match part {
-                Part::Refused(outcome) => slots.push(Slot::Done(outcome)),
+                Part::Refused(outcome) => slots.push(Slot::Done(*outcome)),
                 Part::Staged(part) if self.is_stored(&part)? => {
                     slots.push(Slot::Done(part.identity.refused(PartRefusal::AlreadyStored)));
                 }
@@ -298,13 +300,14 @@ impl Ingest {
                 Err(error) => Err(SubmitError::Blob(error)),
             });
         }
+        let appended = stored.position.is_some() || submitted.iter().any(Result::is_ok);
         let mut submitted = submitted.into_iter();
         for slot in slots {
             let outcome = match slot {
                 Slot::Done(outcome) => outcome,
                 Slot::Waiting { identity, warning } => {
                     let submitted = submitted.next().expect("one was submitted for each that waits");
-                    outcome_of(submitted, identity, warning, stored).await?
+                    outcome_of(submitted, appended, identity, warning, stored).await?
                 }
             };
             stored.parts.push(outcome);
@@ -349,7 +352,7 @@ impl Ingest {
     }
 
     async fn append(&mut self, head: &Head, sections: SpoolRange) -> Result<Submitted, SubmitError> {
-        let frozen = self.spool.get(sections).map_err(spool_failed)?;
+        let frozen = self.spool.get(sections).map_err(|error| spool_failed(&error))?;
         let sections =
             Sections::thaw(&frozen).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
         self.archive.submit(head, &sections).await
@@ -376,10 +379,11 @@ impl Identity {
     }
 }
 
-/// Waits for one outcome. Before anything was accepted a failing store fails the request; afterwards only
-/// the part, since what was accepted stays.
+/// Waits for one outcome. A failing store fails the request if nothing of it was appended; else only the
+/// part, since what was appended takes effect.
 async fn outcome_of(
     submitted: Result<Submitted, SubmitError>,
+    appended: bool,
     identity: Identity,
     warning: Option<u16>,
     stored: &mut Stored,
@@ -389,7 +393,7 @@ async fn outcome_of(
         Err(error @ SubmitError::TooLarge { .. }) => {
             return Ok(identity.refused(PartRefusal::Failed(error.to_string())));
         }
-        Err(error) if stored.position.is_none() => return Err(error),
+        Err(error) if !appended => return Err(error),
         Err(error) => return Ok(identity.refused(PartRefusal::Failed(error.to_string()))),
     };
     stored.position = stored.position.max(Some(decided.position));
@@ -469,7 +473,7 @@ impl Spool {
     }
 }
 
-fn spool_failed(error: std::io::Error) -> SubmitError {
+fn spool_failed(error: &std::io::Error) -> SubmitError {
     match error.kind() {
         std::io::ErrorKind::StorageFull => SubmitError::Blob(blob::Error::Full(error.to_string())),
         _ => SubmitError::Blob(blob::Error::Unavailable(error.to_string())),

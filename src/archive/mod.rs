@@ -181,3 +181,6 @@ struct Inner {
 /// The archive; clones are cheap and are the same archive.
 #[derive(Clone)]
 pub struct Archive(Arc<Inner>);
+
+#[cfg(test)]
+mod tests;

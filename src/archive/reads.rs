@@ -21,6 +21,9 @@ use crate::dicom::scan::BulkElement;
 use crate::event::codec::{self, Event};
 use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
+/// Metadata read in one go before they are handed on.
+const METADATA_AT_ONCE_BYTES: usize = 512 << 10;
+
 /// A file to be read, what its bytes must be, and where its frames lie.
 #[derive(Clone, Debug)]
 pub struct Framed {
@@ -100,6 +103,34 @@ impl Archive {
     pub async fn metadata(&self, position: Position) -> Result<Bytes, ReadError> {
         let event = self.event(position).await?;
         section(&event, position, Section::Metadata)
+    }
+
+    /// As [`Self::metadata`] for the first of `positions`, in their order, as many as one job should read:
+    /// at least one, and no more once some hundred kilobytes have come together.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn metadata_of(&self, positions: Vec<Position>) -> Result<Vec<Bytes>, ReadError> {
+        let archive = self.clone();
+        let reading = tokio::task::spawn_blocking(move || archive.metadata_now(&positions));
+        reading.await.map_err(|error| ReadError::Stopped(error.to_string()))?
+    }
+
+    fn metadata_now(&self, positions: &[Position]) -> Result<Vec<Bytes>, ReadError> {
+        let (mut found, mut bytes) = (Vec::with_capacity(positions.len()), 0);
+        for &position in positions {
+            if bytes >= METADATA_AT_ONCE_BYTES {
+                break;
+            }
+            let records = self.0.parts.log.read_batch(position, position.next(), 1)?;
+            let record = records.into_iter().next().expect("a batch has at least one record");
+            let event =
+                codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+            let metadata = section(&event, position, Section::Metadata)?;
+            bytes += metadata.len();
+            found.push(metadata);
+        }
+        Ok(found)
     }
 
     /// What a read of the instance's file must check.
@@ -233,10 +264,11 @@ impl Archive {
         self.0.parts.clock.now()
     }
 
-    /// A new id from the archive's source.
+    /// A new id from the archive's source, of the later of clock and feed time: the sweep takes a file for
+    /// abandoned when feed time is long past its version id, also after a clock once ran ahead.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
-        self.0.parts.ids.next(self.now())
+        self.0.parts.ids.next(self.now().max(self.progress().time))
     }
 }
 

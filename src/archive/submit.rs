@@ -30,6 +30,24 @@ pub(super) struct Decided {
 }
 
 impl Waiting {
+    /// Registers an event; whoever holds what is given hears of it.
+    fn register(archive: &Archive, id: Uuid) -> Registered {
+        let (tell, outcome) = oneshot::channel();
+        archive.0.outcomes.0.lock().insert(id, tell);
+        Registered { archive: archive.clone(), id, outcome }
+    }
+
+    /// Whether nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
+    /// Lets everyone know that no outcome will come.
+    pub(super) fn give_up(&self) {
+        self.0.lock().clear();
+    }
+
     /// Tells everyone whose event is among `commits`.
     pub(super) fn tell(&self, commits: &[Arc<Commit>]) {
         let mut waiting = self.0.lock();
@@ -50,16 +68,21 @@ impl Waiting {
     }
 }
 
-/// An event on its way: its place is taken, its outcome not known yet.
-pub(super) struct Submitted {
+/// A place among those that wait; let go, nobody waits any more.
+struct Registered {
     archive: Archive,
     id: Uuid,
-    until: Stamp,
-    appending: Appending,
     outcome: oneshot::Receiver<Decided>,
 }
 
-impl Drop for Submitted {
+/// An event on its way: its place is taken, its outcome not known yet.
+pub(super) struct Submitted {
+    registered: Registered,
+    until: Stamp,
+    appending: Appending,
+}
+
+impl Drop for Registered {
     fn drop(&mut self) {
         self.archive.0.outcomes.0.lock().remove(&self.id);
     }
@@ -68,11 +91,11 @@ impl Drop for Submitted {
 impl Submitted {
     /// Waits, within the bound of the settings, until the fold has decided.
     pub(super) async fn decided(mut self) -> Result<Decided, SubmitError> {
-        let wait = self.archive.0.parts.settings.outcome_wait;
+        let wait = self.registered.archive.0.parts.settings.outcome_wait;
         let until = self.until;
         let both = async {
             match (&mut self.appending).await {
-                Ok(_) => (&mut self.outcome).await.map_err(|_| SubmitError::Unknown { until }),
+                Ok(_) => (&mut self.registered.outcome).await.map_err(|_| SubmitError::Unknown { until }),
                 // The record may lie in the log all the same: only the fold can tell, and it has stopped too.
                 Err(_) => Err(SubmitError::Unknown { until }),
             }
@@ -105,24 +128,18 @@ impl Archive {
         }
         let record =
             codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
-        let (tell, outcome) = oneshot::channel();
-        self.0.outcomes.0.lock().insert(head.id, tell);
-        let appending = match self.0.parts.log.append(record).await {
-            Ok(appending) => appending,
-            Err(error) => {
-                self.0.outcomes.0.lock().remove(&head.id);
-                return Err(match error {
-                    AppendError::TooLarge { length_bytes, limit_bytes } => {
-                        SubmitError::TooLarge { length_bytes, limit_bytes }
-                    }
-                    AppendError::Stopped(_) | AppendError::Busy => {
-                        SubmitError::Unavailable(error.to_string())
-                    }
-                });
+        let registered = Waiting::register(self, head.id);
+        let appending = self.0.parts.log.append(record).await.map_err(|error| match error {
+            AppendError::TooLarge { length_bytes, limit_bytes } => {
+                SubmitError::TooLarge { length_bytes, limit_bytes }
             }
-        };
-        let (archive, id, until) = (self.clone(), head.id, head.valid_until);
-        Ok(Submitted { archive, id, until, appending, outcome })
+            AppendError::Stopped(_) | AppendError::Busy => SubmitError::Unavailable(error.to_string()),
+        })?;
+        if self.0.stopped.borrow().is_some() {
+            // Stopped meanwhile: whether this registration was given up with the others is not known.
+            self.0.outcomes.give_up();
+        }
+        Ok(Submitted { registered, until: head.valid_until, appending })
     }
 
     /// Appends an event without sections and waits for its outcome.
@@ -172,7 +189,10 @@ impl Archive {
     /// # Errors
     /// [`SubmitError`]
     pub async fn remove_blobs(&self, keys: Vec<String>) -> Result<Vec<String>, SubmitError> {
-        self.tell(&system(), Payload::BlobsRemoved { keys: keys.clone() }).await?;
+        let decided = self.tell(&system(), Payload::BlobsRemoved { keys: keys.clone() }).await?;
+        if let Outcome::Refused(refusal) = decided.outcome {
+            return Err(SubmitError::Unavailable(refusal.to_string()));
+        }
         let mut may_go = Vec::new();
         for key in keys {
             if !self.blob_lives(&key)? {
@@ -195,7 +215,7 @@ impl Archive {
     /// feed time there with a mark, shared by all who wait, at most one a second (architecture §4).
     ///
     /// # Errors
-    /// [`SubmitError`]
+    /// [`SubmitError`]; also when the log's clock is behind this node's and has not come to `end` yet.
     pub async fn close_window(&self, end: Stamp) -> Result<(), SubmitError> {
         const BETWEEN_MARKS: std::time::Duration = std::time::Duration::from_secs(1);
         if end > self.0.parts.clock.now() || self.progress().time >= end {
@@ -206,11 +226,16 @@ impl Archive {
             return Ok(());
         }
         if let Some(last) = *last_mark {
-            tokio::time::sleep_until(last + BETWEEN_MARKS).await;
+            // Whatever is appended meanwhile carries feed time there as well.
+            let mut progress = self.0.progress.subscribe();
+            let there = progress.wait_for(|progress| progress.time >= end);
+            drop(tokio::time::timeout_at(last + BETWEEN_MARKS, there).await);
         }
         if self.progress().time < end {
             *last_mark = Some(tokio::time::Instant::now());
-            self.mark_time().await?;
+            if self.mark_time().await? < end {
+                return Err(SubmitError::Unavailable("the log's clock is behind this node's".to_owned()));
+            }
         }
         Ok(())
     }

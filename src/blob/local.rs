@@ -147,7 +147,7 @@ impl Disk {
                 self.job(move || sync_folder(&synced)).await.err().map(|error| (folder, error))
             })
             .buffer_unordered(PLACING_PER_REQUEST)
-            .filter_map(async |failed| failed)
+            .filter_map(std::future::ready)
             .collect()
             .await;
 

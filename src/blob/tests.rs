@@ -1,3 +1,5 @@
+//! Files staged, placed, read and removed: on disk, in memory and over a store that fails.
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::bail;
 use kymo::app::{self, Commits, Folders, Node};
-use kymo::archive::Archive;
 use kymo::base::Position;
 use kymo::config::Config;
 use kymo::event::codec;

@@ -7,7 +7,10 @@
 //! Invariant: what is read was measured first; a length is never believed before the bytes are there.
 //! Elsewhere: what older versions mean (`upcast`).
 
+use std::cell::RefCell;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::{Head, Section, VERSION, upcast};
 
@@ -109,8 +112,7 @@ impl Sections {
         let start = self.bytes.len();
         let mut codec = Codec::Plain;
         if plain.len() >= PLAIN_BELOW_BYTES {
-            let packed = zstd::bulk::compress(plain, ZSTD_LEVEL)
-                .map_err(|error| EncodeError::Encoder(error.to_string()))?;
+            let packed = compress(plain).map_err(|error| EncodeError::Encoder(error.to_string()))?;
             if packed.len() < plain.len() {
                 codec = Codec::Zstd;
                 self.bytes.extend_from_slice(&packed);
@@ -223,7 +225,7 @@ impl Event {
         let stored = self.bytes.slice(entry.start..entry.start + entry.stored);
         let plain = match entry.codec {
             codec if codec == Codec::Plain as u8 => stored,
-            codec if codec == Codec::Zstd as u8 => zstd::bulk::decompress(&stored, entry.plain)
+            codec if codec == Codec::Zstd as u8 => decompress(&stored, entry.plain)
                 .map(Bytes::from)
                 .map_err(|error| DecodeError::Broken(format!("section {}: {error}", entry.kind)))?,
             codec => {
@@ -244,6 +246,26 @@ impl Event {
     pub fn length_bytes(&self) -> usize {
         self.bytes.len()
     }
+}
+
+thread_local! {
+    // A context costs several times what a section of a few kilobytes does, so each thread keeps its own.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(plain: &[u8]) -> std::io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(plain),
+        None => kept.insert(Compressor::new(ZSTD_LEVEL)?).compress(plain),
+    })
+}
+
+fn decompress(stored: &[u8], plain_bytes: usize) -> std::io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(stored, plain_bytes),
+        None => kept.insert(Decompressor::new()?).decompress(stored, plain_bytes),
+    })
 }
 
 fn too_large(what: &'static str, length_bytes: usize, limit_bytes: usize) -> EncodeError {

@@ -60,6 +60,7 @@ pub enum Actor {
 }
 
 /// One thing the archive was told, in log order.
+#[expect(clippy::large_enum_variant, reason = "nearly every event is an InstanceStored")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// The first valid one names the log.

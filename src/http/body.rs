@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
@@ -49,10 +49,10 @@ pub(super) enum BodyError {
     Cut,
 }
 
-/// Bytes read and thrown away at most, so that a client still sending can read why it was refused.
-const DRAIN_BYTES: u64 = 4 << 20;
-/// Time given to that.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// Bytes of a refused body thrown away at most.
+const LINGER_BYTES: u64 = 4 << 20;
+/// Time after which a refused body is let go.
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// A body on its way in.
 pub(super) struct Incoming {
@@ -115,18 +115,18 @@ impl Incoming {
     }
 }
 
-/// Reads a bounded rest of a refused body: a client that is cut off while it sends often never reads the
-/// answer.
-pub(super) async fn drain(mut rest: Body) {
-    let mut left = DRAIN_BYTES;
-    let reading = async {
+/// Takes a bounded rest of a refused body beside the answer, and lets go of it only after a while: a client
+/// whose connection or stream is reset while it sends often never reads why it was refused. One that waits
+/// for `100 Continue` is not told to go on.
+pub(super) fn linger(headers: &HeaderMap, mut rest: Body) {
+    let mut left = if headers.contains_key(EXPECT) { 0 } else { LINGER_BYTES };
+    tokio::spawn(timeout(LINGER_TIME, async move {
         while left > 0 {
             let Some(Ok(frame)) = rest.frame().await else { return };
             left = left.saturating_sub(frame.data_ref().map_or(0, |bytes| bytes.len() as u64));
         }
-    };
-    // Whether that was all or not, the answer is sent now.
-    let _ = timeout(DRAIN_TIME, reading).await;
+        std::future::pending::<()>().await;
+    }));
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::counted::Counted;
 use super::error::Error;
@@ -88,9 +89,11 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     let request_id = given.map_or_else(|| app.archive.new_id().to_string(), str::to_owned);
     let trace_id = request.headers().get(&TRACEPARENT).and_then(|text| trace_id(text.to_str().ok()?));
     let id = HeaderValue::from_str(&request_id);
+    let span = tracing::info_span!("request", request_id, trace_id);
     let too_long = request.uri().to_string().len() > app.settings.uri_bytes;
     request.extensions_mut().insert(Ids { request_id, trace_id });
-    let mut response = if too_long { Error::UriTooLong.into_response() } else { next.run(request).await };
+    let mut response =
+        if too_long { Error::UriTooLong.into_response() } else { next.run(request).instrument(span).await };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = id {
@@ -129,8 +132,7 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
             let Some(ids) = ids else {
                 return Error::Internal("a request has no id".to_owned()).into_response();
             };
-            let public_url = doors.app.settings.public_url.as_deref();
-            let base = Base::of(public_url, request.uri(), request.headers(), version);
+            let base = Base::of(&doors.app.settings, request.uri(), request.headers(), version);
             *request.uri_mut() = with_path(request.uri(), &path);
             request.extensions_mut().insert(Asked { version, base, ids, partition });
             versioned(doors, request).await

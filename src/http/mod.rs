@@ -33,6 +33,7 @@ mod change_feed;
 mod counted;
 mod envelope;
 mod error;
+mod etag;
 mod health;
 mod media;
 mod multipart;

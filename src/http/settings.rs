@@ -14,6 +14,9 @@ pub struct Settings {
     /// `https://host[:port][/base]` that the URLs in answers begin with; `None` takes each request's own
     /// authority.
     pub public_url: Option<String>,
+    /// Whether `X-Forwarded-Host`, `-Prefix` and `-Proto` are taken from whoever sends them: only behind a
+    /// proxy that sets them itself (`studies.md` §1.7).
+    pub trust_forwarded: bool,
     /// Most bytes of one request's body (`studies.md` §2.4).
     pub body_bytes: u64,
     /// Within each such time of waiting for a body, `body_bytes_per_window` must come.
@@ -44,6 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             public_url: None,
+            trust_forwarded: false,
             body_bytes: 4 << 30,
             body_window: Duration::from_secs(30),
             body_bytes_per_window: 8 << 10,

@@ -4,11 +4,12 @@
 //! Elsewhere: letter case, version and partition segment (`routing`).
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::header::HOST;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use percent_encoding::percent_decode;
 
+use super::Settings;
 use super::error::Error;
 use super::routing::Version;
 use crate::dicom::uid::Uid;
@@ -110,20 +111,26 @@ pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// What the URLs of one answer begin with: `{scheme}://{host}/{version}`.
+/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base(String);
 
 impl Base {
-    /// The configured public address before the request's own authority before its `Host`.
-    pub(super) fn of(public_url: Option<&str>, uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
-        if let Some(public) = public_url {
+    /// The configured public address before what a trusted proxy says before the request's own authority
+    /// before its `Host`.
+    pub(super) fn of(settings: &Settings, uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
+        if let Some(public) = &settings.public_url {
             return Self(format!("{}/{version}", public.trim_end_matches('/')));
         }
-        let authority = uri.authority().map(ToString::to_string);
-        let host = authority.or_else(|| headers.get(HOST)?.to_str().ok().map(str::to_owned));
-        let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned());
-        Self(format!("http://{host}/{version}"))
+        let text =
+            |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
+        let forwarded = |name| if settings.trust_forwarded { text(name) } else { None };
+        let scheme = forwarded("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
+        let host = forwarded("x-forwarded-host").or(uri.authority().map(Authority::as_str)).or(text("host"));
+        let base = forwarded("x-forwarded-prefix").map_or("", |prefix| prefix.trim_matches('/'));
+        let slash = if base.is_empty() { "" } else { "/" };
+        let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("localhost"));
+        Self(format!("{scheme}://{host}{slash}{base}/{version}"))
     }
 
     /// The study.
@@ -170,21 +177,27 @@ mod tests {
     }
 
     #[test]
-    fn urls_use_the_public_address_then_the_authority_then_the_host() {
+    fn urls_use_the_public_address_then_the_proxy_then_the_authority_then_the_host() {
         let study = Uid::parse("1.2.3").unwrap();
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("pacs:8080"));
-        let plain: Uri = "/v2/studies".parse().unwrap();
-        let whole: Uri = "http://other:1/v2/studies".parse().unwrap();
-        let url = |public, uri: &Uri, headers: &HeaderMap, version| {
-            Base::of(public, uri, headers, version).study(&study)
+        headers.insert("host", HeaderValue::from_static("pacs:8080"));
+        headers.insert("x-forwarded-prefix", HeaderValue::from_static("/dicom/"));
+        let (plain, whole): (Uri, Uri) =
+            ("/v2/studies".parse().unwrap(), "http://other:1/v2/studies".parse().unwrap());
+        let url = |settings: &Settings, uri: &Uri, headers: &HeaderMap, version| {
+            Base::of(settings, uri, headers, version).study(&study)
         };
-        assert_eq!(url(None, &plain, &headers, Version::V2), "http://pacs:8080/v2/studies/1.2.3");
-        assert_eq!(url(None, &whole, &headers, Version::V1), "http://other:1/v1/studies/1.2.3");
-        assert_eq!(url(None, &plain, &HeaderMap::new(), Version::V1), "http://localhost/v1/studies/1.2.3");
-        assert_eq!(
-            url(Some("https://a/b/"), &whole, &headers, Version::V1Prerelease),
-            "https://a/b/v1.0-prerelease/studies/1.2.3"
-        );
+        let own = Settings::default();
+        assert_eq!(url(&own, &plain, &headers, Version::V2), "http://pacs:8080/v2/studies/1.2.3");
+        assert_eq!(url(&own, &whole, &headers, Version::V1), "http://other:1/v1/studies/1.2.3");
+        assert_eq!(url(&own, &plain, &HeaderMap::new(), Version::V1), "http://localhost/v1/studies/1.2.3");
+        let proxied = Settings { trust_forwarded: true, ..Settings::default() };
+        assert_eq!(url(&proxied, &plain, &headers, Version::V2), "http://pacs:8080/dicom/v2/studies/1.2.3");
+        headers.insert("x-forwarded-host", HeaderValue::from_static("gate"));
+        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        assert_eq!(url(&proxied, &whole, &headers, Version::V2), "https://gate/dicom/v2/studies/1.2.3");
+        let public = Settings { public_url: Some("https://a/b/".to_owned()), ..proxied };
+        let url = url(&public, &whole, &headers, Version::V1Prerelease);
+        assert_eq!(url, "https://a/b/v1.0-prerelease/studies/1.2.3");
     }
 }

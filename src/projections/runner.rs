@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -21,10 +21,13 @@ use uuid::Uuid;
 
 use super::{CommitSource, Projection};
 use crate::base::Position;
+use crate::event::Commit;
 use crate::tables::{self, Table};
 
 /// Rows after which a batch is written, however many commits are waiting.
 const ROWS_PER_BATCH: usize = 8_192;
+/// Lots of commits fetched ahead of the batch being written, while the view catches up.
+const LOTS_AHEAD: usize = 2;
 /// Pause after a failure of the source or of a folder, before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest wait for readers of a damaged table before its folder is deleted under them.
@@ -287,7 +290,12 @@ impl<P: Projection> Shared<P> {
             Ok(cursor) => cursor,
             Err(error) => return End::Damaged(error.to_string()),
         };
-        let target = *head.borrow_and_update();
+        let at_start = *head.borrow_and_update();
+        if cursor == Position(0) && at_start > cursor {
+            tracing::info!(view = P::NAME, events = at_start.0, "the view is empty and is made from the log");
+        }
+        let mut target = Some(at_start);
+        self.publish(cursor, &mut target);
         let mut complaint = self.complaint.subscribe();
         loop {
             if let Some(why) = complaint.borrow_and_update().clone() {
@@ -296,48 +304,72 @@ impl<P: Projection> Shared<P> {
             if self.stop.is_cancelled() {
                 return End::Stopped;
             }
-            self.show(cursor, target);
             head.mark_unchanged();
-            match self.advance(table, cursor, target) {
-                Ok(Some(next)) => {
-                    cursor = next;
-                    self.recovered(cursor >= target);
-                }
-                Ok(None) => {
-                    self.recovered(cursor >= target);
-                    self.wait(head, &mut complaint);
-                }
+            let before = cursor;
+            let advanced = match target {
+                Some(end) => self.catch_up(table, &mut cursor, end, &mut target),
+                None => self.advance(table, &mut cursor),
+            };
+            match advanced {
                 Err(Obstacle::Table(error)) => return End::Damaged(error.to_string()),
                 Err(Obstacle::Source(why)) => self.stalled(why),
+                Ok(()) => {
+                    self.recovered(target.is_none());
+                    if cursor == before {
+                        self.wait(head, &mut complaint);
+                    }
+                }
             }
         }
     }
 
-    /// Says how far the view is. That it is live is said first: whoever waited for the position may ask at
-    /// once.
-    fn show(&self, next: Position, target: Position) {
-        let mut state = self.state.lock();
-        if *state != State::Live && next >= target {
-            *state = State::Live;
-            tracing::info!(view = P::NAME, position = next.0, "the view is at the head of the log");
-        }
-        drop(state);
-        self.next.send_replace(next);
+    /// Applies the next commits, if there are any.
+    fn advance(&self, table: &Table, cursor: &mut Position) -> Result<(), Obstacle> {
+        let commits = self.source.commits(*cursor).map_err(Obstacle::Source)?;
+        self.apply(table, cursor, &commits, &mut None)
     }
 
-    /// Applies the next commits, up to a batch; `None` when there are none.
-    fn advance(
+    /// Applies the commits before `end` while another thread fetches those that follow.
+    fn catch_up(
         &self,
         table: &Table,
-        cursor: Position,
-        target: Position,
-    ) -> Result<Option<Position>, Obstacle> {
-        let commits = self.source.commits(cursor).map_err(Obstacle::Source)?;
-        let mut rest = commits.as_slice();
-        let mut next = cursor;
+        cursor: &mut Position,
+        end: Position,
+        target: &mut Option<Position>,
+    ) -> Result<(), Obstacle> {
+        let (lots, fetched) = mpsc::sync_channel(LOTS_AHEAD);
+        let (source, mut from) = (&self.source, *cursor);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while from < end {
+                    let lot = source.commits(from);
+                    let next = lot.as_ref().ok().and_then(|commits| commits.last()?.position.next().into());
+                    let wanted = lots.send(lot).is_ok();
+                    let (true, Some(next)) = (wanted, next) else { return };
+                    from = next;
+                }
+            });
+            for lot in fetched {
+                self.apply(table, cursor, &lot.map_err(Obstacle::Source)?, target)?;
+                if self.stop.is_cancelled() || self.complaint.borrow().is_some() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Applies commits that begin at the cursor, a batch at a time.
+    fn apply(
+        &self,
+        table: &Table,
+        cursor: &mut Position,
+        commits: &[Arc<Commit>],
+        target: &mut Option<Position>,
+    ) -> Result<(), Obstacle> {
+        let mut rest = commits;
         while !rest.is_empty() {
-            let mut batch = table.batch();
-            let mut run = 0;
+            let (mut batch, mut next, mut run) = (table.batch(), *cursor, 0);
             while run < rest.len() && batch.len() < ROWS_PER_BATCH {
                 if rest[run].position != next {
                     let found = rest[run].position;
@@ -351,10 +383,20 @@ impl<P: Projection> Shared<P> {
             }
             self.projection.about_to_show(&rest[..run]);
             table.apply(batch.into_changes(), next)?;
-            self.show(next, target);
+            *cursor = next;
+            self.publish(next, target);
             rest = &rest[run..];
         }
-        Ok((next > cursor).then_some(next))
+        Ok(())
+    }
+
+    /// Tells how far the view is; past `target` it is live, and that is known before the position is.
+    fn publish(&self, next: Position, target: &mut Option<Position>) {
+        if target.take_if(|target| next >= *target).is_some() {
+            *self.state.lock() = State::Live;
+            tracing::info!(view = P::NAME, position = next.0, "the view is at the head of the log");
+        }
+        self.next.send_replace(next);
     }
 
     fn stalled(&self, why: String) {

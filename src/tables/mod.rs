@@ -245,7 +245,7 @@ impl Table {
                 let mut rows = db.range(range);
                 Box::new(std::iter::from_fn(move || {
                     let next = guarded(&self.folder, || {
-                        Ok(if backwards { rows.next_back() } else { rows.next() }.transpose()?)
+                        if backwards { rows.next_back() } else { rows.next() }.transpose()
                     });
                     match next {
                         Ok(row) => row.map(|(key, value)| Ok((key.to_vec(), value.to_vec()))),

@@ -1,3 +1,5 @@
+//! Tables in memory and on disk keep the same promises.
+
 use super::keys::{Key, Parts};
 use super::*;
 use proptest::prelude::*;

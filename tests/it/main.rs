@@ -1,12 +1,23 @@
 //! Everything that is tested from outside, in one binary: linking is the dear part.
 
+mod archive;
 mod change_feed;
+mod commands;
+mod consumers;
+mod corpus;
+mod crash;
+mod damage;
 mod delete;
 mod fixtures;
 mod hostile;
 mod kill;
 mod kit;
+mod model;
+mod python;
 mod requests;
 mod retrieve;
 mod search;
+mod simulation;
 mod store;
+mod tidy;
+mod tutorial;

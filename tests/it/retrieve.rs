@@ -58,6 +58,12 @@ async fn files_come_back_byte_for_byte() {
     assert_eq!(single.header("content-length"), Some(single.bytes().len().to_string().as_str()));
     assert!(expected.iter().any(|file| file == single.bytes()));
     assert_eq!(single.header("cache-control"), Some("private, no-cache"));
+    for accept in ["application/dicom", "*/*"] {
+        let sent = archive.get(&instance).accept(accept).send().await;
+        let tag = sent.header("etag").expect("an entity tag").to_owned();
+        let known = archive.get(&instance).accept(accept).header("if-none-match", &tag).send().await;
+        assert_eq!((known.status, known.header("etag")), (304, Some(tag.as_str())), "{accept}");
+    }
 }
 
 #[tokio::test]

@@ -82,15 +82,20 @@ impl Step<'_, '_> {
 /// # Errors
 /// [`FoldError`]; then nothing of the run was applied.
 pub fn fold(table: &Table, records: &[Record]) -> Result<(Vec<Arc<Commit>>, Meta), FoldError> {
-    let (commits, meta, changes, cursor) = decide(table, records)?;
+    let Decided { commits, meta, changes, cursor } = decide(table, records)?;
     table.apply(changes, cursor)?;
     Ok((commits, meta))
 }
 
-fn decide(
-    table: &Table,
-    records: &[Record],
-) -> Result<(Vec<Arc<Commit>>, Meta, Changes, Position), FoldError> {
+/// Everything a run of records leads to, not yet written.
+struct Decided {
+    commits: Vec<Arc<Commit>>,
+    meta: Meta,
+    changes: Changes,
+    cursor: Position,
+}
+
+fn decide(table: &Table, records: &[Record]) -> Result<Decided, FoldError> {
     let mut batch = table.batch();
     let mut meta = Meta::load(&batch)?;
     let mut cursor = table.cursor()?;
@@ -113,7 +118,7 @@ fn decide(
     }
     forget_ids(&mut batch, meta.time)?;
     meta.store(&mut batch);
-    Ok((commits, meta, batch.into_changes(), cursor))
+    Ok(Decided { commits, meta, changes: batch.into_changes(), cursor })
 }
 
 fn apply(

@@ -1,3 +1,5 @@
+//! Metadata as the contract writes it, and as the DICOM library reads it back.
+
 use super::*;
 use dicom_core::value::{DataSetSequence, Value};
 use dicom_core::{DataElement, Length, PrimitiveValue, dicom_value};

@@ -1,3 +1,5 @@
+//! Required attributes: missing, empty, doubled, wrong.
+
 use super::*;
 
 /// One element of a header, its length as given.

@@ -1,3 +1,5 @@
+//! Events read back, samples of every version, and bytes that are no event.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -102,6 +102,15 @@ async fn a_body_that_fails_half_way_breaks_the_connection() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_head_says_nothing_of_an_unknown_length() {
+    let router = Router::new().route("/", get(|| async { crate::http::left_out() }));
+    let (address, _stop, _serving) = started(router, Settings::default()).await;
+    let answer = exchange(address, b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(!answer.to_lowercase().contains("content-length"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go() {
     let (sent, gone) = oneshot::channel::<()>();
     let sent = Arc::new(parking_lot::Mutex::new(Some(sent)));

@@ -25,6 +25,7 @@ use crate::dicom::frames::{FrameIndex, FrameSource};
 use crate::http::accept::{EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
+use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::{UrlFrames, UrlScope};
 use crate::http::{App, left_out};
@@ -51,14 +52,19 @@ pub(in crate::http) async fn frames(
         return Err(Error::NotFound("The frame"));
     }
     let syntax = delivered(selected.syntax, &live.transfer_syntax)?;
+    let tag = EntityTag::of_version(live.version, selected.form, selected.media);
+    if let Some(known) = tag.not_modified(&headers) {
+        return Ok(known);
+    }
     let kind = content_type(selected.media, syntax);
     let inflated_from = index.inflated().then_some(dataset_offset);
     let frames = Frames { blobs: app.archive.blobs().clone(), file, index, inflated_from };
     frames.blobs.check(&frames.file).await?;
-    match selected.form {
+    let answer = match selected.form {
         Form::Single => frames.single(numbers[0], &kind, &method).await,
         Form::Multipart => frames.several(numbers, selected, kind, &app, &method).await,
-    }
+    };
+    Ok((tag.header(), answer?).into_response())
 }
 
 /// The syntax in which a frame stored in `stored` goes out.

@@ -18,6 +18,7 @@ use crate::dicom::uid::Uid;
 use crate::http::accept::{Form, Resource, Selected, Syntax, select};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
+use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
 use crate::http::urls::UrlScope;
 use crate::http::{App, left_out};
@@ -40,12 +41,20 @@ pub(in crate::http) async fn retrieve(
     if let Syntax::Named(wanted) = selected.syntax {
         stored_so(wanted, &page, pages.clone()).await?;
     }
+    let tag = match resource {
+        Resource::Instance => Some(EntityTag::of_version(page[0].version, selected.form, selected.media)),
+        Resource::StudyOrSeries | Resource::Frames => None,
+    };
+    if let Some(known) = tag.as_ref().and_then(|tag| tag.not_modified(&headers)) {
+        return Ok(known);
+    }
     let checked = stream::iter(page).map(|live| checked(&app, live)).buffered(CHECKS);
     let mut files: Vec<_> = checked.try_collect().await?;
-    match selected.form {
+    let answer = match selected.form {
         Form::Single => single(&app, selected, files.swap_remove(0), &method).await,
         Form::Multipart => several(&app, selected, files, pages, &method).await,
-    }
+    };
+    Ok((tag.map(|tag| tag.header()), answer?).into_response())
 }
 
 /// Passes when every instance is stored in `wanted`. One that is not would have to be transcoded.

@@ -8,7 +8,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,7 @@ use crate::dicom::uid::Uid;
 use crate::dicom::validate::{Finding, Rules};
 use crate::event::StoreMode;
 use crate::http::accept::admits_dicom_json;
-use crate::http::body::{BodyLimits, Incoming, drain};
+use crate::http::body::{BodyLimits, Incoming, linger};
 use crate::http::envelope::{Asked, InPartition, set_position};
 use crate::http::error::Error;
 use crate::http::media::MediaType;
@@ -58,12 +58,12 @@ async fn store(
     mode: StoreMode,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    // A client that waits for `100 Continue` sends nothing when it is refused by its headers.
-    let waits = head.headers.contains_key(EXPECT);
     let checked = match checked(&app, &study, &mut head).await {
         Ok(checked) => checked,
-        Err(error) if waits => return error.into_response(),
-        Err(error) => return refused(error, body).await,
+        Err(error) => {
+            linger(&head.headers, body);
+            return error.into_response();
+        }
     };
     let study = checked.study.clone();
     let ingest =
@@ -71,7 +71,10 @@ async fn store(
     let stored = match received(&app, &head.headers, body, checked.form, ingest).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return StatusCode::NO_CONTENT.into_response(),
-        Err((error, rest)) => return refused(error, rest).await,
+        Err((error, rest)) => {
+            linger(&head.headers, rest);
+            return error.into_response();
+        }
     };
     count(mode, &stored.parts);
     let visible = match stored.position {
@@ -84,11 +87,6 @@ async fn store(
     };
     set_position(&mut response, stored.position);
     response
-}
-
-async fn refused(error: Error, rest: Body) -> Response {
-    drain(rest).await;
-    error.into_response()
 }
 
 fn rules(version: Version) -> Rules {

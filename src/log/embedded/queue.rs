@@ -160,11 +160,15 @@ pub(super) fn serve(writer: Writer, clock: &dyn Clock, queue: &Queue, mark_after
 }
 
 fn write(writer: &mut Writer, clock: &dyn Clock, queue: &Queue, group: Vec<Waiting>) {
-    let records = group.iter().map(|one| (clock.now(), one.record.clone())).collect();
+    let records: Vec<_> = group.iter().map(|one| (clock.now(), one.record.clone())).collect();
+    let (count, bytes) = (records.len() as u64, records.iter().map(|(_, record)| record.len() as u64).sum());
     let outcome = writer.append_block(records);
     if let Err(reason) = &outcome {
         // Before anyone is answered: who hears of the failure finds the log stopped.
         queue.stop(reason);
+    } else {
+        metrics::counter!("kymo_log_appends_total").increment(count);
+        metrics::counter!("kymo_log_appended_bytes_total").increment(bytes);
     }
     for (number, one) in group.into_iter().enumerate() {
         one.answer(match &outcome {

@@ -123,7 +123,9 @@ impl Writer {
         block[..BLOCK_HEADER].copy_from_slice(&header.encode(self.header.seed(), self.end));
 
         self.file.write_at(self.end, &block)?;
+        let began = std::time::Instant::now();
         self.file.sync()?;
+        metrics::histogram!("kymo_log_fsync_seconds").record(began.elapsed());
 
         self.last_block = self.end;
         self.end += block.len() as u64;

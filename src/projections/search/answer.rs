@@ -204,6 +204,9 @@ fn add_merged(elements: &mut BTreeMap<Tag, String>, hit: &Hit, fields: &Fields) 
     }
 }
 
+/// An element without a value, as the metadata has it; answers leave it out (§4.7).
+const EMPTY_ELEMENT: &str = r#"{"vr":"SQ"}"#;
+
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Stored<'m>(#[serde(borrow)] BTreeMap<&'m str, &'m RawValue>);
@@ -216,7 +219,9 @@ fn add_stored(
     let Stored(stored) = serde_json::from_slice(metadata).map_err(|error| BadMetadata(error.to_string()))?;
     for tag in &fields.tags {
         let key = format!("{tag:08X}");
-        if let Some(element) = stored.get(key.as_str()) {
+        if let Some(element) = stored.get(key.as_str())
+            && element.get().len() > EMPTY_ELEMENT.len()
+        {
             elements.insert(*tag, element.get().to_owned());
         }
     }
@@ -233,4 +238,27 @@ fn name(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_dicom_json() {
+        assert_eq!(element("LO", &["a\"b"]), r#"{"vr":"LO","Value":["a\"b"]}"#);
+        assert_eq!(element("IS", &[3]), r#"{"vr":"IS","Value":[3]}"#);
+        assert_eq!(name("=B=C"), r#"{"vr":"PN","Value":[{"Ideographic":"B","Phonetic":"C"}]}"#);
+    }
+
+    #[test]
+    fn stored_elements_are_copied_as_they_are_and_empty_ones_left_out() {
+        let tags = BTreeSet::from([0x0010_0020, 0x0008_1110, 0x0010_0010]);
+        let fields = Fields { tags, computed: BTreeSet::new(), metadata: true };
+        let metadata = br#"{"00081110":{"vr":"SQ","Value":[{ "x" : 1 }]},"00100010":{"vr":"PN"},
+            "00100020":{"vr":"LO","Value":["\u0041"]},"00100040":{"vr":"CS","Value":["O"]}}"#;
+        let mut elements = BTreeMap::new();
+        add_stored(&mut elements, metadata, &fields).unwrap();
+        let kept: Vec<_> = elements.values().map(String::as_str).collect();
+        let wanted = [r#"{"vr":"SQ","Value":[{ "x" : 1 }]}"#, r#"{"vr":"LO","Value":["\u0041"]}"#];
+        assert_eq!(kept, wanted);
+        assert!(add_stored(&mut elements, b"[]", &fields).is_err());
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::index;
 use super::overlay::Seen;
-use super::rows::{self, Id, InstanceRow, Newest, SeriesRow, StudyRow, decode};
+use super::rows::{self, Id, InstanceRow, Newest, SeriesRow, StudyRow, VersionRow, decode};
 use crate::tables::{self, Read, Reader};
 
 /// One line for each row, in key order, then one for each term of the index.
@@ -15,7 +15,7 @@ use crate::tables::{self, Read, Reader};
 /// Rows or index are damaged, in words.
 pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
     let mut text = String::new();
-    for kind in b"ESiopquv" {
+    for kind in b"ESfgiopuv" {
         for row in reader.prefix(&[*kind]) {
             let (key, value) = row.map_err(|error| error.to_string())?;
             let value = value_text(*kind, &value).map_err(|error| error.to_string())?;
@@ -33,7 +33,7 @@ pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
 
 fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
     Ok(match kind {
-        b'E' | b'S' | b'u' | b'v' => decode::<Id>(value)?.to_string(),
+        b'E' | b'S' | b'f' | b'g' | b'u' => decode::<Id>(value)?.to_string(),
         b'o' => {
             let StudyRow { uid, values, series, instances, newest, modalities } = decode(value)?;
             let newest = newest_text(newest);
@@ -47,7 +47,10 @@ fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
             let InstanceRow { uid, position } = decode(value)?;
             format!("{uid} position={position}")
         }
-        b'q' if value.is_empty() => String::new(),
+        b'v' => {
+            let VersionRow { series, position } = decode(value)?;
+            format!("series={series} position={position}")
+        }
         _ => return Err(rows::damaged("a row of no known kind")),
     })
 }

@@ -1,8 +1,9 @@
 //! Answers a query from one moment of the view: rows, searcher and dirty studies as they were together.
 //!
 //! Order is newest first throughout: records by id, instances by version (contract `studies.md` §4.9).
-//! Without a filter a page is a scan of the order rows. With one, the index names candidates and the rows
-//! judge them; dirty studies are judged from their rows alone. Instances are found through their series.
+//! Without a filter a page is a scan of the order rows, and so it is with a filter that many records
+//! satisfy, as long as few rows fill the page. Otherwise the index names candidates and the rows judge
+//! them; dirty studies are judged from their rows alone. Instances are found through their series.
 //! Invariant: every record of an answer was judged by `matching`, on the rows of this moment.
 //! Elsewhere: which attributes of a hit are shown (`answer`).
 
@@ -10,11 +11,14 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
+use super::counts::{self, Order};
 use super::index::{self, candidates};
 use super::matching::{Filter, On, Test, all_match};
 use super::overlay::Seen;
 use super::query::{Level, SearchQuery};
-use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, decode, key, last_number, read};
+use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, VersionRow, decode, key, last_number, read};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::tables::{self, Read, Reader};
@@ -23,6 +27,11 @@ use crate::tables::{self, Read, Reader};
 const MERGED_SERIES: usize = 1_000;
 /// Candidates asked of the index beyond those wanted, for dirty ones among them.
 const SPARE_CANDIDATES: usize = 16;
+/// A filter that more documents satisfy is broad: walking the order may find a page sooner.
+const BROAD_DOCUMENTS: u64 = 1_000;
+/// Rows of an order judged for a page of a broad filter, for each record wanted and besides.
+const ROWS_PER_WANTED: usize = 4;
+const SPARE_ROWS: usize = 64;
 /// Verdicts on series remembered while instances are walked.
 const REMEMBERED_SERIES: usize = 65_536;
 
@@ -105,32 +114,35 @@ struct Listed {
 
 impl Moment<'_> {
     fn studies(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        let ids = if self.filters.is_empty() {
-            self.page_of_ids(&key::studies(self.partition), query)?
-        } else if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
+        let hit = |study: StudyRow| {
+            let position = study.newest.position;
+            Hit { study: Arc::new(study), series: None, instance: None, position }
+        };
+        if self.filters.is_empty() {
+            let studies = self.page_of_rows(Order::Studies, query)?;
+            return Ok(studies.into_iter().map(|(_, study)| hit(study)).collect());
+        }
+        let ids = if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
             let id = self.study_id(uid)?.map(|id| self.judged_study(id)).transpose()?.flatten();
             page(id.into_iter().collect(), query)
         } else {
             page(self.matching(Level::Study, query.offset + query.limit)?, query)
         };
-        let hit = |id| {
-            let study = self.study_row(id)?;
-            let position = study.newest.position;
-            Ok(Hit { study: Arc::new(study), series: None, instance: None, position })
-        };
-        ids.into_iter().map(hit).collect()
+        ids.into_iter().map(|id| Ok(hit(self.study_row(id)?))).collect()
     }
 
     fn series(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        let mut records = Records::default();
         let ids = if let Some(study) = self.one_study(query)? {
             let Some(study) = study else { return Ok(Vec::new()) };
             page(self.series_of_study(study, None, query.offset + query.limit)?, query)
         } else if self.filters.is_empty() {
-            self.page_of_ids(&key::all_series(self.partition), query)?
+            let rows = self.page_of_rows(Order::Series, query)?;
+            records.series.extend(rows.iter().map(|(id, row): &(_, SeriesRow)| (*id, Arc::new(row.clone()))));
+            rows.into_iter().map(|(id, _)| id).collect()
         } else {
             page(self.matching(Level::Series, query.offset + query.limit)?, query)
         };
-        let mut records = Records::default();
         let hit = |id| {
             let (study, series) = records.of(self, id)?;
             let position = series.newest.position;
@@ -148,16 +160,21 @@ impl Moment<'_> {
             let series = self.series_of_study(study, query.resource.series(), usize::MAX)?;
             self.merged(&series, need)?
         } else if self.filters.is_empty() {
-            return self.hits(self.walked(query.offset, query.limit, |_| Ok(true))?);
+            let rows = self.page_of_rows(Order::Instances, query)?;
+            let listed =
+                rows.into_iter().map(|(version, VersionRow { series, .. })| Listed { version, series });
+            return self.hits(listed.collect());
         } else {
-            let series = self.matching(Level::Series, MERGED_SERIES + 1)?;
-            if series.len() <= MERGED_SERIES {
-                self.merged(&series, need)?
-            } else {
-                let mut verdicts = HashMap::new();
-                let judge = |id| self.remembered(&mut verdicts, id);
-                return self.hits(self.walked(query.offset, query.limit, judge)?);
+            let mut verdicts = HashMap::new();
+            if let Some(listed) = self.walked_instances(query, budget(need), &mut verdicts)? {
+                return self.hits(listed);
             }
+            let series = self.indexed(Level::Series, MERGED_SERIES + 1)?;
+            if series.len() > MERGED_SERIES {
+                let listed = self.walked_instances(query, usize::MAX, &mut verdicts)?;
+                return self.hits(listed.unwrap_or_default());
+            }
+            self.merged(&series, need)?
         };
         self.hits(page(listed, query))
     }
@@ -192,16 +209,52 @@ impl Moment<'_> {
     }
 
     /// One page of an order, nothing filtered.
-    fn page_of_ids(&self, order: &[u8], query: &SearchQuery) -> Result<Vec<Id>, FindError> {
-        let mut ids = Vec::with_capacity(query.limit);
-        for row in self.reader.prefix(order).skip(query.offset).take(query.limit) {
-            ids.push(last_number(&row?.0)?);
-        }
-        Ok(ids)
+    fn page_of_rows<T: DeserializeOwned>(
+        &self,
+        order: Order,
+        query: &SearchQuery,
+    ) -> Result<Vec<(Id, T)>, FindError> {
+        let Some((from, left)) = counts::page_start(self.reader, order, self.partition, query.offset)? else {
+            return Ok(Vec::new());
+        };
+        let rows = self.reader.prefix_from(&order.rows(self.partition).build(), Bound::Included(&from));
+        rows.skip(left)
+            .take(query.limit)
+            .map(|row| {
+                let (row_key, value) = row?;
+                Ok((last_number(&row_key)?, decode(&value)?))
+            })
+            .collect()
     }
 
     /// The newest `need` records of a level that satisfy the filters.
     fn matching(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
+        if self.is_broad()? {
+            let order = if level == Level::Study { Order::Studies } else { Order::Series };
+            let judge = |id, row: &[u8]| {
+                let matches = match level {
+                    Level::Study => all_match(self.filters, &decode(row)?, None, None),
+                    Level::Series | Level::Instance => self.judged_series(&decode(row)?)?,
+                };
+                Ok(matches.then_some(id))
+            };
+            if let Some(found) = self.walked(order, 0, need, budget(need), judge)? {
+                return Ok(found);
+            }
+        }
+        self.indexed(level, need)
+    }
+
+    /// Whether many records may satisfy the filters, as far as the index can tell at once.
+    fn is_broad(&self) -> Result<bool, FindError> {
+        let searcher = self.seen.searcher.as_ref().ok_or(FindError::NoIndex)?;
+        let rarest = index::rarest_frequency(searcher, self.partition, self.filters)?;
+        let fuzzy = self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_)));
+        Ok(rarest.map_or(!fuzzy, |documents| documents > BROAD_DOCUMENTS))
+    }
+
+    /// The same, from the index and the dirty studies.
+    fn indexed(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
         let mut dirty = self.matching_dirty(level)?;
         dirty.sort_unstable_by(|a, b| b.cmp(a));
         dirty.truncate(need);
@@ -268,6 +321,10 @@ impl Moment<'_> {
             && all_match(self.filters, &study, Some(&series), None))
     }
 
+    fn judged_series(&self, series: &SeriesRow) -> Result<bool, FindError> {
+        Ok(all_match(self.filters, &self.study_row(series.study)?, Some(series), None))
+    }
+
     fn judged_study(&self, id: Id) -> Result<Option<Id>, FindError> {
         let study = self.study_row(id)?;
         Ok(all_match(self.filters, &study, None, None).then_some(id))
@@ -283,9 +340,11 @@ impl Moment<'_> {
             let matches = all_match(self.filters, &record, Some(&self.series_row(id)?), None);
             return Ok(matches.then_some(id).into_iter().collect());
         }
+        let rows = self.reader.prefix(&key::series_of_study(study));
+        let mut ids = rows.map(|row| decode(&row?.1)).collect::<Result<Vec<Id>, _>>()?;
+        ids.sort_unstable_by(|a, b| b.cmp(a));
         let mut found = Vec::new();
-        for member in self.reader.prefix(&key::series_of_study(study)) {
-            let id = last_number(&member?.0)?;
+        for id in ids {
             if all_match(self.filters, &record, Some(&self.series_row(id)?), None) {
                 found.push(id);
             }
@@ -340,38 +399,55 @@ impl Moment<'_> {
         Ok(listed)
     }
 
-    /// The page of the partition's instances, newest first, whose series passes.
-    fn walked(
+    /// A page of what `judge` makes of an order's rows; `None` when `budget` rows did not fill it and there
+    /// are more.
+    fn walked<T>(
         &self,
+        order: Order,
         offset: usize,
         limit: usize,
-        mut passes: impl FnMut(Id) -> Result<bool, FindError>,
-    ) -> Result<Vec<Listed>, FindError> {
-        let (mut listed, mut skipped) = (Vec::with_capacity(limit), 0);
-        for row in self.reader.prefix(&key::versions(self.partition)) {
-            let (row_key, series) = row?;
-            let series = decode(&series)?;
-            if !passes(series)? {
-                continue;
+        budget: usize,
+        mut judge: impl FnMut(u64, &[u8]) -> Result<Option<T>, FindError>,
+    ) -> Result<Option<Vec<T>>, FindError> {
+        let (mut found, mut skipped) = (Vec::new(), 0);
+        for (walked, row) in self.reader.prefix(&order.rows(self.partition).build()).enumerate() {
+            if walked == budget {
+                return Ok(None);
             }
-            if skipped < offset {
-                skipped += 1;
-                continue;
+            let (row_key, row) = row?;
+            match judge(last_number(&row_key)?, &row)? {
+                None => {}
+                Some(_) if skipped < offset => skipped += 1,
+                Some(item) => found.push(item),
             }
-            listed.push(Listed { version: last_number(&row_key)?, series });
-            if listed.len() == limit {
+            if found.len() == limit {
                 break;
             }
         }
-        Ok(listed)
+        Ok(Some(found))
+    }
+
+    /// The page of the partition's instances whose series satisfies the filters, as [`Self::walked`].
+    fn walked_instances(
+        &self,
+        query: &SearchQuery,
+        budget: usize,
+        verdicts: &mut HashMap<Id, bool>,
+    ) -> Result<Option<Vec<Listed>>, FindError> {
+        if budget < usize::MAX && !self.is_broad()? {
+            return Ok(None);
+        }
+        self.walked(Order::Instances, query.offset, query.limit, budget, |version, row| {
+            let VersionRow { series, .. } = decode(row)?;
+            Ok(self.remembered(verdicts, series)?.then_some(Listed { version, series }))
+        })
     }
 
     fn remembered(&self, verdicts: &mut HashMap<Id, bool>, id: Id) -> Result<bool, FindError> {
         if let Some(verdict) = verdicts.get(&id) {
             return Ok(*verdict);
         }
-        let series = self.series_row(id)?;
-        let verdict = all_match(self.filters, &self.study_row(series.study)?, Some(&series), None);
+        let verdict = self.judged_series(&self.series_row(id)?)?;
         if verdicts.len() == REMEMBERED_SERIES {
             verdicts.clear();
         }
@@ -413,6 +489,10 @@ impl Records {
         };
         Ok((study, series))
     }
+}
+
+fn budget(wanted: usize) -> usize {
+    wanted.saturating_mul(ROWS_PER_WANTED).saturating_add(SPARE_ROWS)
 }
 
 fn page<T>(found: Vec<T>, query: &SearchQuery) -> Vec<T> {

@@ -31,12 +31,12 @@ use super::attributes::{Attribute, Kind, SERIES, STUDY};
 use super::folding::{LAST_CHARACTER, fold, words};
 use super::matching::{Filter, On, Test};
 use super::query::Level;
-use super::rows::{Id, SeriesRow, StudyRow};
+use super::rows::{Id, StudyRecords};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 
 /// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-1 of search-rows-1";
+const FORMAT: &str = "search-index-1 of search-rows-2";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
 const WRITERS: usize = 1;
@@ -201,7 +201,7 @@ impl Index {
         &mut self,
         partition: &Partition,
         uid: &Uid,
-        records: Option<(Id, &StudyRow, &[(Id, SeriesRow)])>,
+        records: Option<&StudyRecords>,
     ) -> Result<(), Error> {
         let Self { writer, fields, fresh, .. } = self;
         guarded(|| {
@@ -209,7 +209,7 @@ impl Index {
             if !*fresh {
                 writer.delete_term(Term::from_field_text(fields.term, &of_study));
             }
-            let Some((id, study, series)) = records else { return Ok(()) };
+            let Some(StudyRecords { id, study, series }) = records else { return Ok(()) };
             let mut shared = vec![of_study];
             add_terms(&mut shared, &STUDY, &study.values);
             shared.extend(
@@ -218,7 +218,7 @@ impl Index {
                     .keys()
                     .map(|modality| exact_term(MODALITIES_KEY, &fold(Kind::Text, modality))),
             );
-            writer.add_document(document(*fields, id, &set_term(Level::Study, partition), &shared, &[]))?;
+            writer.add_document(document(*fields, *id, &set_term(Level::Study, partition), &shared, &[]))?;
             for (id, row) in series {
                 let mut own = vec![exact_term(SERIES_UID_KEY, row.uid.as_str())];
                 add_terms(&mut own, &SERIES, &row.values);
@@ -304,7 +304,8 @@ pub(super) fn candidates(
     filters: &[Filter],
     limit: usize,
 ) -> Result<Vec<Id>, Error> {
-    let term = |text: &str| Term::from_field_text(schema().1.term, text);
+    let field = schema().1.term;
+    let term = |text: &str| Term::from_field_text(field, text);
     let must = |query: Box<dyn Query>| (Occur::Must, query);
     let equal = |text: &str| must(Box::new(TermQuery::new(term(text), IndexRecordOption::Basic)));
     let between = |from: &str, to: &str| {
@@ -313,18 +314,11 @@ pub(super) fn candidates(
     };
     let mut clauses = vec![equal(&set_term(level, partition))];
     for Filter { on, test } in filters {
-        let key = match on {
-            On::Study(at) => STUDY[*at].key,
-            On::Series(at) => SERIES[*at].key,
-            On::ModalitiesInStudy => MODALITIES_KEY,
-            On::SeriesInstanceUid => SERIES_UID_KEY,
-            On::StudyInstanceUid => {
-                if let Test::Equal(uid) = test {
-                    clauses.push(equal(&study_term(partition, uid)));
-                }
-                continue;
+        let Some(key) = key_of(*on) else {
+            if let (On::StudyInstanceUid, Test::Equal(uid)) = (on, test) {
+                clauses.push(equal(&study_term(partition, uid)));
             }
-            On::SopInstanceUid => continue,
+            continue;
         };
         match test {
             Test::Equal(folded) => clauses.push(equal(&exact_term(key, folded))),
@@ -347,6 +341,41 @@ pub(super) fn candidates(
         let id = |id: Option<u64>| id.ok_or_else(|| Error::Damaged("a document has no id".to_owned()));
         found.into_iter().map(|(found, _)| id(found)).collect()
     })
+}
+
+/// How many documents carry the rarest value that is asked for as a whole; `None` when none is. Deleted
+/// documents and other partitions count, too.
+///
+/// # Errors
+/// The index is damaged.
+pub(super) fn rarest_frequency(
+    searcher: &Searcher,
+    partition: &Partition,
+    filters: &[Filter],
+) -> Result<Option<u64>, Error> {
+    let field = schema().1.term;
+    let terms = filters.iter().filter_map(|Filter { on, test }| {
+        let Test::Equal(value) = test else { return None };
+        match on {
+            On::StudyInstanceUid => Some(study_term(partition, value)),
+            _ => key_of(*on).map(|key| exact_term(key, value)),
+        }
+    });
+    guarded(|| {
+        let frequencies = terms.map(|term| searcher.doc_freq(&Term::from_field_text(field, &term)));
+        Ok(frequencies.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+    })
+}
+
+/// The tag in the terms of an attribute that has terms of its own.
+fn key_of(on: On) -> Option<&'static str> {
+    match on {
+        On::Study(at) => Some(STUDY[at].key),
+        On::Series(at) => Some(SERIES[at].key),
+        On::ModalitiesInStudy => Some(MODALITIES_KEY),
+        On::SeriesInstanceUid => Some(SERIES_UID_KEY),
+        On::StudyInstanceUid | On::SopInstanceUid => None,
+    }
 }
 
 /// Every term with the records that carry it, sorted: all that the index can answer.

@@ -31,6 +31,7 @@ use crate::base::Position;
 
 mod answer;
 mod attributes;
+mod counts;
 mod dump;
 mod find;
 mod folding;

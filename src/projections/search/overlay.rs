@@ -17,12 +17,12 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use tantivy::Searcher;
 
 use super::index::{self, Index};
-use super::rows::{self, Id, RING, SearchRows, SeriesRow, StudyRow, Touched, key};
+use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::Commit;
 use crate::projections::Projection;
-use crate::tables::keys::Parts;
+use crate::tables::keys::{Parts, after_prefix};
 use crate::tables::{self, Batch, Read, Reader, Table};
 
 /// Longest a study stays dirty before the index is written.
@@ -213,9 +213,8 @@ impl Overlay {
 
     /// Writes the index whenever it is due, until closed. `complain` hears of damaged rows.
     pub(super) fn tend(&self, complain: impl Fn(&tables::Error)) {
-        while let Some(remake) = self.wait_until_due() {
-            let done = if remake { self.make_again() } else { self.write() };
-            match done {
+        while self.wait_until_due() {
+            match self.catch_up() {
                 Ok(()) => {}
                 Err(WriteError::Rows(error)) => complain(&error),
                 Err(WriteError::Index(error)) => self.remake(&error.to_string(), RETRY),
@@ -223,12 +222,12 @@ impl Overlay {
         }
     }
 
-    /// Whether the index must be made again (or else written); `None` when closed.
-    fn wait_until_due(&self) -> Option<bool> {
+    /// Waits until the index must be written or made again; false when closed.
+    fn wait_until_due(&self) -> bool {
         let mut duty = self.duty.lock();
         loop {
             if duty.closing {
-                return None;
+                return false;
             }
             let now = Instant::now();
             let due = match (&duty.remake, duty.dirty_since) {
@@ -241,13 +240,13 @@ impl Overlay {
                 }
             };
             if due <= now {
-                return Some(duty.remake.is_some());
+                return true;
             }
             if self.bell.wait_until(&mut duty, due).timed_out()
                 && duty.remake.is_none()
                 && self.is_far_behind()
             {
-                return Some(false);
+                return true;
             }
         }
     }
@@ -292,17 +291,7 @@ impl Overlay {
             return Ok(Err(format!("it was written up to position {from}, the rows up to {to}")));
         }
         let mut seen = Seen { searcher: Some(index.searcher()), cursor: from, ..Seen::default() };
-        let reader = table.reader();
-        for position in (from.0..to.0).map(Position) {
-            let touched: Option<Touched> = rows::read(&reader, &key::touched(position))?;
-            // A slot of an older round: this commit touched nothing.
-            for (partition, study) in
-                touched.iter().filter(|t| t.position == position).flat_map(|t| &t.studies)
-            {
-                seen.touch(partition, study, position);
-            }
-        }
-        drop(reader);
+        touched_since(&table.reader(), from, to, &mut seen)?;
         let dirty = seen.dirty_studies > 0;
         *self.seen.write() = seen;
         let mut duty = self.duty.lock();
@@ -313,15 +302,21 @@ impl Overlay {
         Ok(Ok(()))
     }
 
-    /// Writes the dirty studies into the index. Blocking.
+    /// Brings the index to where the rows are. Blocking.
     pub(super) fn flush(&self) {
-        match self.write() {
+        match self.catch_up() {
             Ok(()) => {}
             Err(WriteError::Rows(error)) => tracing::warn!(%error, "the search index was not written"),
             Err(WriteError::Index(error)) => self.remake(&error.to_string(), Duration::ZERO),
         }
     }
 
+    fn catch_up(&self) -> Result<(), WriteError> {
+        let remake = self.duty.lock().remake.is_some();
+        if remake { self.make_again() } else { self.write() }
+    }
+
+    /// Writes the dirty studies into the index.
     fn write(&self) -> Result<(), WriteError> {
         let mut slot = self.index.lock();
         self.begun();
@@ -332,12 +327,8 @@ impl Overlay {
             return Ok(());
         }
         for (partition, study) in &studies {
-            let reader = table.reader();
-            if let Some((id, row, series)) = records(&reader, partition, study)? {
-                index.replace(partition, study, Some((id, &row, &series)))?;
-            } else {
-                index.replace(partition, study, None)?;
-            }
+            let records = StudyRecords::read(&table.reader(), partition, study)?;
+            index.replace(partition, study, records.as_ref())?;
         }
         self.show(index, &table, cursor)
     }
@@ -359,8 +350,8 @@ impl Overlay {
             let studies = studies_after(&table.reader(), &after)?;
             let Some((last, ..)) = studies.last() else { break };
             after.clone_from(last);
-            for (_, partition, (id, row, series)) in &studies {
-                index.replace(partition, &row.uid, Some((*id, row, series)))?;
+            for (_, partition, records) in &studies {
+                index.replace(partition, &records.study.uid, Some(records))?;
             }
             if self.duty.lock().closing {
                 return Ok(());
@@ -395,39 +386,11 @@ impl Overlay {
     }
 }
 
-type Records = (Id, StudyRow, Vec<(Id, SeriesRow)>);
-
-/// The live records of a study.
-fn records(
-    reader: &Reader<'_>,
-    partition: &Partition,
-    study: &Uid,
-) -> Result<Option<Records>, tables::Error> {
-    let Some(id) = rows::read::<Id>(reader, &key::study_id(partition, study))? else { return Ok(None) };
-    let row = rows::read(reader, &key::study(partition, id))?
-        .ok_or_else(|| rows::damaged("a study has no record"))?;
-    Ok(Some((id, row, series_of(reader, partition, id)?)))
-}
-
-fn series_of(
-    reader: &Reader<'_>,
-    partition: &Partition,
-    study: Id,
-) -> Result<Vec<(Id, SeriesRow)>, tables::Error> {
-    let members = reader.prefix(&key::series_of_study(study));
-    let series = members.map(|member| {
-        let id = rows::last_number(&member?.0)?;
-        let row = rows::read(reader, &key::series(partition, id))?;
-        Ok((id, row.ok_or_else(|| rows::damaged("a series has no record"))?))
-    });
-    series.collect()
-}
-
 /// Some studies of any partition behind the key `after`, each with its key.
 fn studies_after(
     reader: &Reader<'_>,
     after: &[u8],
-) -> Result<Vec<(Vec<u8>, Partition, Records)>, tables::Error> {
+) -> Result<Vec<(Vec<u8>, Partition, StudyRecords)>, tables::Error> {
     let found = reader.prefix_from(b"o", Bound::Excluded(after)).take(STUDIES_PER_READ);
     let studies = found.map(|row| {
         let (row_key, value) = row?;
@@ -436,8 +399,54 @@ fn studies_after(
         let (Some(partition), Some(id)) = (partition, parts.newest_first()) else {
             return Err(rows::damaged("a study's key cannot be read"));
         };
-        let series = series_of(reader, &partition, id)?;
-        Ok((row_key, partition, (id, rows::decode(&value)?, series)))
+        let records = StudyRecords::of(reader, &partition, id, rows::decode(&value)?)?;
+        Ok((row_key, partition, records))
     });
     studies.collect()
+}
+
+/// Finds what the commits in `from..to` touched: what they stored by its version rows, what they deleted
+/// from in the ring.
+fn touched_since(
+    reader: &Reader<'_>,
+    from: Position,
+    to: Position,
+    seen: &mut Seen,
+) -> Result<(), tables::Error> {
+    for position in (from.0..to.0).map(Position) {
+        let deleted: Option<Deleted> = rows::read(reader, &key::deleted(position))?;
+        // Otherwise a slot of an older round: this commit deleted nothing.
+        for (partition, study) in deleted.iter().filter(|d| d.position == position).flat_map(|d| &d.studies) {
+            seen.touch(partition, study, position);
+        }
+    }
+    for partition in partitions(reader)? {
+        for row in reader.prefix(&key::versions(&partition)) {
+            let VersionRow { series, position } = rows::decode(&row?.1)?;
+            if position < from {
+                break;
+            }
+            let missing = || rows::damaged("an instance has no records");
+            let series: SeriesRow =
+                rows::read(reader, &key::series(&partition, series))?.ok_or_else(missing)?;
+            let study: StudyRow =
+                rows::read(reader, &key::study(&partition, series.study))?.ok_or_else(missing)?;
+            seen.touch(&partition, &study.uid, position);
+        }
+    }
+    Ok(())
+}
+
+/// The partitions with anything in them.
+fn partitions(reader: &Reader<'_>) -> Result<Vec<Partition>, tables::Error> {
+    let (mut found, mut from) = (Vec::new(), b"o".to_vec());
+    while let Some(row) = reader.prefix_from(b"o", Bound::Included(&from)).next() {
+        let name = Parts::of(&row?.0).text().and_then(|name| Partition::parse(name).ok());
+        let partition = name.ok_or_else(|| rows::damaged("a study's key cannot be read"))?;
+        let after = after_prefix(&key::studies(&partition));
+        found.push(partition);
+        let Some(after) = after else { break };
+        from = after;
+    }
+    Ok(found)
 }

@@ -7,22 +7,24 @@
 //! o partition id         -> StudyRow    studies, newest first
 //! E study-id series      -> id          the series' live record
 //! p partition id         -> SeriesRow   series, newest first
-//! q study-id id          ->             series of a study, newest first
 //! i series-id version    -> InstanceRow instances of a series, newest first
-//! v partition version    -> series-id   instances of a partition, newest first
+//! v partition version    -> VersionRow  instances of a partition, newest first
 //! u partition instance series-id -> version
-//! t position mod RING    -> Touched     studies touched by a commit, while the slot is not taken again
+//! t position mod RING    -> Deleted     studies a commit deleted from, while the slot is not taken again
+//! f, g order partition stretch -> records in it (`counts`)
 //! ```
 //! Invariant: a record exists exactly while an instance of it is live; its counts are those of live ones.
 //! Invariant: the latest value that was not missing wins, and a delete recomputes no value (`studies.md` §2.8, §4.8).
 //! Elsewhere: reading pages (`find`), the tantivy index (`index`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::{self, Extracted, MODALITY, SeriesValues, StudyValues};
+use super::counts::{self, Order};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::{Action, Change, Commit, Payload, Section};
@@ -30,7 +32,7 @@ use crate::projections::Projection;
 use crate::tables::keys::Key;
 use crate::tables::{self, Batch, Read};
 
-/// Slots for commits that touched a study: how far the index may lag and still be caught up from the rows.
+/// Slots for commits that deleted: how far the index may lag and still be caught up from the rows.
 pub(super) const RING: u64 = 16_384;
 
 /// Number of a record: the sequence of the change that made it.
@@ -73,11 +75,25 @@ pub(super) struct InstanceRow {
     pub(super) position: Position,
 }
 
-/// What one commit touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Touched {
+/// All records of a live study.
+pub(super) struct StudyRecords {
+    pub(super) id: Id,
+    pub(super) study: StudyRow,
+    pub(super) series: Vec<(Id, SeriesRow)>,
+}
+
+/// An instance in the order of its partition. Positions ascend with versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct VersionRow {
+    pub(super) series: Id,
     pub(super) position: Position,
-    pub(super) studies: Vec<(Partition, Uid)>,
+}
+
+/// What one commit deleted from. What it stored is found by position among the versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deleted {
+    pub(super) position: Position,
+    pub(super) studies: BTreeSet<(Partition, Uid)>,
 }
 
 /// The keys, one function for each kind of row.
@@ -96,17 +112,11 @@ pub(super) mod key {
     pub(crate) fn series_id(study: Id, series: &Uid) -> Vec<u8> {
         Key::of(b'E').number(study).text(series.as_str()).build()
     }
-    pub(crate) fn all_series(partition: &Partition) -> Vec<u8> {
-        Key::of(b'p').text(partition.as_str()).build()
-    }
     pub(crate) fn series(partition: &Partition, id: Id) -> Vec<u8> {
         Key::of(b'p').text(partition.as_str()).newest_first(id).build()
     }
     pub(crate) fn series_of_study(study: Id) -> Vec<u8> {
-        Key::of(b'q').number(study).build()
-    }
-    pub(crate) fn member(study: Id, series: Id) -> Vec<u8> {
-        Key::of(b'q').number(study).newest_first(series).build()
+        Key::of(b'E').number(study).build()
     }
     pub(crate) fn instances_of_series(series: Id) -> Vec<u8> {
         Key::of(b'i').number(series).build()
@@ -126,7 +136,7 @@ pub(super) mod key {
     pub(crate) fn place(partition: &Partition, instance: &Uid, series: Id) -> Vec<u8> {
         Key::of(b'u').text(partition.as_str()).text(instance.as_str()).number(series).build()
     }
-    pub(crate) fn touched(position: Position) -> Vec<u8> {
+    pub(crate) fn deleted(position: Position) -> Vec<u8> {
         Key::of(b't').number(position.0 % RING).build()
     }
 }
@@ -163,7 +173,7 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows;
 
 impl Projection for SearchRows {
-    const NAME: &'static str = "search-rows-1";
+    const NAME: &'static str = "search-rows-2";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();
@@ -179,9 +189,13 @@ impl Projection for SearchRows {
                 Action::Delete => work.remove(change)?,
             }
         }
-        let studies = work.finish()?;
-        let touched = Touched { position: commit.position, studies };
-        batch.put(key::touched(commit.position), encode(&touched));
+        work.finish()?;
+        let deletes = changes.iter().filter(|change| change.action == Action::Delete);
+        let studies: BTreeSet<_> =
+            deletes.map(|change| (change.partition.clone(), change.key.study.clone())).collect();
+        if !studies.is_empty() {
+            batch.put(key::deleted(commit.position), encode(&Deleted { position: commit.position, studies }));
+        }
         Ok(())
     }
 }
@@ -216,14 +230,13 @@ struct Open<T> {
 /// The records one commit works on.
 struct Work<'w, 't> {
     batch: &'w mut Batch<'t>,
-    touched: BTreeSet<(Partition, Uid)>,
     studies: BTreeMap<(Partition, Uid), Open<StudyRow>>,
     series: BTreeMap<(Partition, Uid, Uid), Open<SeriesRow>>,
 }
 
 impl<'w, 't> Work<'w, 't> {
     fn on(batch: &'w mut Batch<'t>) -> Self {
-        Self { batch, touched: BTreeSet::new(), studies: BTreeMap::new(), series: BTreeMap::new() }
+        Self { batch, studies: BTreeMap::new(), series: BTreeMap::new() }
     }
 
     /// Loads the records of an instance that are not loaded yet, if they exist.
@@ -253,20 +266,27 @@ impl<'w, 't> Work<'w, 't> {
 
     fn store(&mut self, change: &Change, extracted: &Extracted) -> Result<(), tables::Error> {
         self.load(change)?;
-        self.touched.insert((change.partition.clone(), change.key.study.clone()));
-        let Self { batch, studies, series, .. } = self;
+        let Self { batch, studies, series } = self;
         let (partition, keys) = (&change.partition, &change.key);
-        let study = studies.entry((partition.clone(), keys.study.clone())).or_insert_with(|| {
-            batch.put(key::study_id(partition, &keys.study), encode(&change.sequence));
-            Open { id: change.sequence, row: StudyRow::new(keys.study.clone()), headless: false }
-        });
-        let series_key = (partition.clone(), keys.study.clone(), keys.series.clone());
-        let series = series.entry(series_key).or_insert_with(|| {
-            batch.put(key::series_id(study.id, &keys.series), encode(&change.sequence));
-            batch.put(key::member(study.id, change.sequence), Vec::new());
-            study.row.series += 1;
-            Open { id: change.sequence, row: SeriesRow::new(study.id, keys.series.clone()), headless: false }
-        });
+        let study = match studies.entry((partition.clone(), keys.study.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                batch.put(key::study_id(partition, &keys.study), encode(&change.sequence));
+                counts::came(batch, Order::Studies, partition, change.sequence)?;
+                let row = StudyRow::new(keys.study.clone());
+                new.insert(Open { id: change.sequence, row, headless: false })
+            }
+        };
+        let series = match series.entry((partition.clone(), keys.study.clone(), keys.series.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                batch.put(key::series_id(study.id, &keys.series), encode(&change.sequence));
+                counts::came(batch, Order::Series, partition, change.sequence)?;
+                study.row.series += 1;
+                let row = SeriesRow::new(study.id, keys.series.clone());
+                new.insert(Open { id: change.sequence, row, headless: false })
+            }
+        };
         study.row.merge(&extracted.study);
         let before = series.row.values[MODALITY].clone();
         let unchanged = series.row.instances > 0 && before == extracted.series[MODALITY];
@@ -279,9 +299,11 @@ impl<'w, 't> Work<'w, 't> {
         }
 
         let place = key::place(partition, &keys.instance, series.id);
-        if let Some(replaced) = read::<u64>(*batch, &place)? {
+        let replaced = if change.action == Action::Update { read::<u64>(*batch, &place)? } else { None };
+        if let Some(replaced) = replaced {
             batch.delete(key::instance(series.id, replaced));
             batch.delete(key::version(partition, replaced));
+            counts::went(batch, Order::Instances, partition, replaced)?;
         } else {
             series.row.instances += 1;
             study.row.instances += 1;
@@ -291,7 +313,9 @@ impl<'w, 't> Work<'w, 't> {
         (study.headless, series.headless) = (false, false);
         let row = InstanceRow { uid: keys.instance.clone(), position: change.position };
         batch.put(key::instance(series.id, change.version), encode(&row));
-        batch.put(key::version(partition, change.version), encode(&series.id));
+        let listed = VersionRow { series: series.id, position: change.position };
+        batch.put(key::version(partition, change.version), encode(&listed));
+        counts::came(batch, Order::Instances, partition, change.version)?;
         batch.put(place, encode(&change.version));
         Ok(())
     }
@@ -299,8 +323,7 @@ impl<'w, 't> Work<'w, 't> {
     /// A delete of what is not here alters nothing.
     fn remove(&mut self, change: &Change) -> Result<(), tables::Error> {
         self.load(change)?;
-        self.touched.insert((change.partition.clone(), change.key.study.clone()));
-        let Self { batch, studies, series, .. } = self;
+        let Self { batch, studies, series } = self;
         let (partition, keys) = (&change.partition, &change.key);
         let series_key = (partition.clone(), keys.study.clone(), keys.series.clone());
         let study_key = (partition.clone(), keys.study.clone());
@@ -310,6 +333,7 @@ impl<'w, 't> Work<'w, 't> {
         let Some(version) = read::<u64>(*batch, &place)? else { return Ok(()) };
         batch.delete(key::instance(open.id, version));
         batch.delete(key::version(partition, version));
+        counts::went(batch, Order::Instances, partition, version)?;
         batch.delete(place);
 
         open.headless |= open.row.newest.version == version;
@@ -320,21 +344,22 @@ impl<'w, 't> Work<'w, 't> {
             study.row.modality_gone(open.row.values[MODALITY].as_deref());
             study.row.series -= 1;
             batch.delete(key::series_id(study.id, &keys.series));
-            batch.delete(key::member(study.id, open.id));
             batch.delete(key::series(partition, open.id));
+            counts::went(batch, Order::Series, partition, open.id)?;
             series.remove(&series_key);
         }
         if study.row.instances == 0 {
             batch.delete(key::study_id(partition, &keys.study));
             batch.delete(key::study(partition, study.id));
+            counts::went(batch, Order::Studies, partition, study.id)?;
             studies.remove(&study_key);
         }
         Ok(())
     }
 
-    /// Writes the records back and tells which studies were touched.
-    fn finish(self) -> Result<Vec<(Partition, Uid)>, tables::Error> {
-        let Self { batch, touched, studies, series } = self;
+    /// Writes the records back.
+    fn finish(self) -> Result<(), tables::Error> {
+        let Self { batch, studies, series } = self;
         for ((partition, ..), mut open) in series {
             if open.headless {
                 open.row.newest = newest_of_series(batch, open.id)?;
@@ -347,7 +372,7 @@ impl<'w, 't> Work<'w, 't> {
             }
             batch.put(key::study(&partition, open.id), encode(&open.row));
         }
-        Ok(touched.into_iter().collect())
+        Ok(())
     }
 }
 
@@ -361,7 +386,7 @@ fn newest_of_series(rows: &impl Read, series: Id) -> Result<Newest, tables::Erro
 fn newest_of_study(rows: &impl Read, partition: &Partition, study: Id) -> Result<Newest, tables::Error> {
     let mut newest = Newest::default();
     for row in rows.prefix(&key::series_of_study(study)) {
-        let series = read::<SeriesRow>(rows, &key::series(partition, last_number(&row?.0)?))?
+        let series = read::<SeriesRow>(rows, &key::series(partition, decode(&row?.1)?))?
             .ok_or_else(|| damaged("a series has no record"))?;
         if series.newest.version > newest.version {
             newest = series.newest;
@@ -410,6 +435,42 @@ impl SeriesRow {
 
     fn merge(&mut self, stored: &SeriesValues) {
         merge(&mut self.values, stored);
+    }
+}
+
+impl StudyRecords {
+    /// The records of the study, if it is live.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn read(
+        rows: &impl Read,
+        partition: &Partition,
+        uid: &Uid,
+    ) -> Result<Option<Self>, tables::Error> {
+        let Some(id) = read::<Id>(rows, &key::study_id(partition, uid))? else { return Ok(None) };
+        let study = read(rows, &key::study(partition, id))?;
+        let study = study.ok_or_else(|| damaged("a study has no record"))?;
+        Self::of(rows, partition, id, study).map(Some)
+    }
+
+    /// The records of a study whose own is known.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub(super) fn of(
+        rows: &impl Read,
+        partition: &Partition,
+        id: Id,
+        study: StudyRow,
+    ) -> Result<Self, tables::Error> {
+        let mut series = Vec::new();
+        for row in rows.prefix(&key::series_of_study(id)) {
+            let id = decode(&row?.1)?;
+            let row = read(rows, &key::series(partition, id))?;
+            series.push((id, row.ok_or_else(|| damaged("a series has no record"))?));
+        }
+        Ok(Self { id, study, series })
     }
 }
 

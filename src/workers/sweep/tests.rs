@@ -1,3 +1,5 @@
+//! What the sweep takes and what it leaves, and when.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

@@ -77,7 +77,8 @@ impl Process {
     fn wait_until_ready(&self) {
         let began = Instant::now();
         loop {
-            let answer = self.get("/v2/studies?limit=1");
+            let accept = [("accept", "application/dicom+json")];
+            let answer = self.ask("GET", "/v2/studies?limit=1", &accept, b"");
             if matches!(answer.status, 200 | 204) {
                 return;
             }

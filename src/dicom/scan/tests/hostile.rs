@@ -125,14 +125,14 @@ fn a_million_nested_sequences_are_refused_at_the_limit() {
         for (syntax, vr) in [(EXPLICIT, "SQ"), (IMPLICIT, "SQ"), (BIG_ENDIAN, "SQ")] {
             let file = part10(syntax, &nested(syntax, vr, 1_000_000, undefined));
             let reason = refused(&file);
-            assert!(matches!(reason, Reason::TooDeep { limit: 64 } | Reason::Overrun { .. }), "{reason:?}");
+            assert!(matches!(reason, Reason::TooDeep { limit: 40 } | Reason::Overrun { .. }), "{reason:?}");
         }
     }
     let mut unknown = Writer::new(EXPLICIT);
     unknown.head(0x0009_1000, "UN", UNDEFINED);
     unknown.item_head(0xFFFE_E000, UNDEFINED);
     unknown.bytes.extend(nested(IMPLICIT, "", 1_000_000, |_| true));
-    assert_eq!(refused(&part10(EXPLICIT, &unknown.bytes)), Reason::TooDeep { limit: 64 });
+    assert_eq!(refused(&part10(EXPLICIT, &unknown.bytes)), Reason::TooDeep { limit: 40 });
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn the_depth_limit_is_exact() {
         }
         scan(&part10(EXPLICIT, &w.bytes))
     };
-    assert!(closed(64).is_ok());
-    assert_eq!(closed(65).unwrap_err().kind, Reason::TooDeep { limit: 64 });
+    assert!(closed(40).is_ok());
+    assert_eq!(closed(41).unwrap_err().kind, Reason::TooDeep { limit: 40 });
 }
 
 #[test]

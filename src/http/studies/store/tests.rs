@@ -7,6 +7,7 @@ use super::*;
 use crate::base::{Partition, Position, Stamp};
 use crate::dicom::validate::Invalid;
 use crate::event::{Action, Change, InstanceKey};
+use crate::http::Settings;
 
 fn shape(content_type: Option<&'static str>) -> Result<Form, StatusCode> {
     let mut headers = HeaderMap::new();
@@ -86,7 +87,8 @@ fn unreadable() -> PartOutcome {
 
 async fn answered(version: Version, study: Option<&str>, parts: &[PartOutcome]) -> (u16, Value) {
     let uri = "https://host/v2/studies".parse().unwrap();
-    let base = Base::of(Some("https://host"), &uri, &HeaderMap::new(), version);
+    let settings = Settings { public_url: Some("https://host".to_owned()), ..Settings::default() };
+    let base = Base::of(&settings, &uri, &HeaderMap::new(), version);
     let study = study.map(|text| Uid::parse(text).unwrap());
     let response = answer(version, &base, study.as_ref(), parts);
     assert_eq!(response.headers()[CONTENT_TYPE], "application/dicom+json");

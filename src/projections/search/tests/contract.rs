@@ -1,0 +1,429 @@
+//! The tables of contract `studies.md` §4.2–4.7, row by row.
+
+use serde_json::{Value, json};
+
+use super::kit::{Fold, Inline, key, metadata, partition, query, raw, uid};
+use crate::base::Partition;
+use crate::event::{InstanceKey, StoreMode};
+use crate::projections::search::{QueryError, Resource, SearchQuery, Version, compose, fields_for};
+
+fn refused(resource: Resource, parameters: &[(&str, &str)]) -> QueryError {
+    SearchQuery::parse(resource, &Partition::default(), &raw(parameters)).unwrap_err()
+}
+
+fn all_resources() -> [Resource; 6] {
+    let (study, series) = (uid("1.1"), uid("2.1"));
+    [
+        Resource::AllStudies,
+        Resource::AllSeries,
+        Resource::AllInstances,
+        Resource::StudySeries(study.clone()),
+        Resource::StudyInstances(study.clone()),
+        Resource::StudySeriesInstances(study, series),
+    ]
+}
+
+#[test]
+fn each_attribute_is_searchable_exactly_where_the_contract_says() {
+    let table = [
+        ("StudyInstanceUID", "0020000D", "1.2", "yyynnn"),
+        ("PatientName", "00100010", "x", "yyynnn"),
+        ("PatientID", "00100020", "x", "yyynnn"),
+        ("PatientBirthDate", "00100030", "20240101", "yyynnn"),
+        ("AccessionNumber", "00080050", "x", "yyynnn"),
+        ("ReferringPhysicianName", "00080090", "x", "yyynnn"),
+        ("StudyDate", "00080020", "20240101", "yyynnn"),
+        ("StudyDescription", "00081030", "x", "yyynnn"),
+        ("ModalitiesInStudy", "00080061", "CT", "yyynnn"),
+        ("SeriesInstanceUID", "0020000e", "1.2", "nyyyyn"),
+        ("Modality", "00080060", "CT", "nyyyyn"),
+        ("PerformedProcedureStepStartDate", "00400244", "20240101", "nyyyyn"),
+        ("ManufacturerModelName", "00081090", "x", "nyyyyn"),
+        ("SOPInstanceUID", "00080018", "1.2", "nnynyy"),
+        ("StudyTime", "00080030", "1200", "nnnnnn"),
+        ("SOPClassUID", "00080016", "1.2", "nnnnnn"),
+    ];
+    for (keyword, tag, value, wanted) in table {
+        for (resource, wanted) in all_resources().into_iter().zip(wanted.chars()) {
+            for written in [keyword, tag] {
+                let parsed =
+                    SearchQuery::parse(resource.clone(), &Partition::default(), &raw(&[(written, value)]));
+                match wanted {
+                    'y' => assert!(parsed.is_ok(), "{written} on {resource:?}: {parsed:?}"),
+                    _ => assert_eq!(parsed, Err(QueryError::NotQueryable(written.to_owned()))),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_filter_error_names_what_the_client_wrote() {
+    let studies = |parameters: &[(&str, &str)]| refused(Resource::AllStudies, parameters);
+    let own = str::to_owned;
+    assert_eq!(studies(&[("Nonsense", "x")]), QueryError::UnknownParameter(own("Nonsense")));
+    assert_eq!(studies(&[("patientname", "x")]), QueryError::UnknownParameter(own("patientname")));
+    assert_eq!(studies(&[("0010001", "x")]), QueryError::UnknownParameter(own("0010001")));
+    assert_eq!(studies(&[("Modality", "CT")]), QueryError::NotQueryable(own("Modality")));
+    assert_eq!(studies(&[("99990001", "x")]), QueryError::NotQueryable(own("99990001")));
+    let twice = [("PatientID", "a"), ("PatientID", "b")];
+    assert_eq!(studies(&twice), QueryError::Duplicate(own("PatientID")));
+    let both = [("PatientID", "a"), ("00100020", "a")];
+    assert_eq!(studies(&both), QueryError::DuplicateInOtherForm(own("00100020")));
+    for blank in ["", "  "] {
+        assert_eq!(studies(&[("PatientID", blank)]), QueryError::EmptyValue(own("PatientID")));
+    }
+    for bad in ["2024", "20240230", "2024-01-01", "20240101-x", "20240101-20240102-20240103", "today"] {
+        let wanted = QueryError::BadDate { attribute: own("StudyDate"), value: own(bad) };
+        assert_eq!(studies(&[("StudyDate", bad)]), wanted);
+    }
+    for bad in ["-", " - ", "20240102-20240101"] {
+        let wanted = QueryError::BadRange { attribute: own("00080020"), value: own(bad.trim()) };
+        assert_eq!(studies(&[("00080020", bad)]), wanted);
+    }
+    let quoted = [("fuzzymatching", "TRUE"), ("PatientName", "a\"b")];
+    assert_eq!(studies(&quoted), QueryError::QuotationMark(own("PatientName")));
+    let dotted = "RequestAttributesSequence.ScheduledProcedureStepID";
+    assert_eq!(studies(&[(dotted, "x")]), QueryError::SequencePath(own(dotted)));
+    let fixed = refused(Resource::StudySeries(uid("1.1")), &[("StudyInstanceUID", "1.1")]);
+    assert_eq!(fixed, QueryError::NotQueryable(own("StudyInstanceUID")));
+    for error in [studies(&[("Nonsense", "x")]), studies(&[("StudyDate", "2024")]), studies(&twice)] {
+        let named =
+            ["Nonsense", "StudyDate", "PatientID"].iter().any(|name| error.to_string().contains(name));
+        assert!(named, "{error}");
+    }
+}
+
+#[test]
+fn paging_and_includes_outside_their_bounds_are_refused() {
+    let studies = |parameters: &[(&str, &str)]| refused(Resource::AllStudies, parameters);
+    for bad in ["0", "201", "-1", "x", "", "1.0"] {
+        let (parameter, value) = ("Limit".to_owned(), bad.to_owned());
+        assert_eq!(studies(&[("Limit", bad)]), QueryError::BadLimit { parameter, value });
+    }
+    for bad in ["-1", "x", ""] {
+        let (parameter, value) = ("offset".to_owned(), bad.to_owned());
+        assert_eq!(studies(&[("offset", bad)]), QueryError::BadOffset { parameter, value });
+    }
+    for bad in ["yes", "1", ""] {
+        let (parameter, value) = ("fuzzyMatching".to_owned(), bad.to_owned());
+        assert_eq!(studies(&[("fuzzyMatching", bad)]), QueryError::BadFuzzyMatching { parameter, value });
+    }
+    for bad in ["", "Nonsense", "patientname", "0010001", "GenericGroupLength"] {
+        let (parameter, value) = ("includefield".to_owned(), bad.to_owned());
+        assert_eq!(studies(&[("includefield", bad)]), QueryError::BadIncludeField { parameter, value });
+    }
+    assert!(matches!(
+        studies(&[("includefield", "PatientSex,,StudyID")]),
+        QueryError::BadIncludeField { .. }
+    ));
+    let path = "ReferencedStudySequence.ReferencedSOPInstanceUID";
+    assert_eq!(studies(&[("includefield", path)]), QueryError::SequencePath(path.to_owned()));
+    let first = query(Resource::AllStudies, &[("LIMIT", " 7 "), ("limit", "9"), ("Offset", "0")]);
+    assert_eq!((first.limit, first.offset), (7, 0));
+    assert_eq!(query(Resource::AllStudies, &[]).limit, 100);
+}
+
+fn named(name: &str) -> Value {
+    json!({"00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]}})
+}
+
+#[test]
+fn values_match_as_the_contract_says_in_the_index_and_out_of_it() {
+    let text = |tag: &str, vr: &str, value: &str| json!({tag: {"vr": vr, "Value": [value]}});
+    let cases: [(Value, &str, &str, bool); 24] = [
+        (text("00100020", "LO", "Ab-1"), "PatientID", "aB-1", true),
+        (text("00100020", "LO", "Ab-1 \u{0}"), "PatientID", "ab-1  ", true),
+        (text("00100020", "LO", "Ab-1"), "PatientID", "ab", false),
+        (text("00100020", "LO", "Ab-1"), "PatientID", "ab*", false),
+        (text("00100020", "LO", "a*"), "PatientID", "A*", true),
+        (text("00100020", "LO", "a,b"), "PatientID", "a,b", true),
+        (text("00100020", "LO", "Müller"), "PatientID", "MÜLLER", true),
+        (text("00100020", "LO", "Müller"), "PatientID", "Muller", false),
+        (named("Müller^René"), "PatientName", "muller^rene", true),
+        (named("Muller^Rene"), "PatientName", "Müller^René", true),
+        (named("Müller^René"), "PatientName", "Müller", false),
+        (text("00080020", "DA", "20240101"), "StudyDate", "20240101", true),
+        (text("00080020", "DA", "20240101"), "StudyDate", "20231231 - 20240101", true),
+        (text("00080020", "DA", "20240101"), "StudyDate", "20240101-", true),
+        (text("00080020", "DA", "20240101"), "StudyDate", "-20240101", true),
+        (text("00080020", "DA", "20240101"), "StudyDate", "20240102-", false),
+        (text("00080020", "DA", "20240101"), "StudyDate", "-20231231", false),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "ct", true),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "CT\\MR", false),
+        (text("00080050", "SH", "A"), "AccessionNumber", "a", true),
+        (text("00080090", "PN", "x"), "AccessionNumber", "a", false),
+        (json!({}), "PatientID", "x", false),
+        (json!({}), "StudyInstanceUID", "1.1", true),
+        (json!({}), "StudyInstanceUID", "1.2", false),
+    ];
+    for (elements, attribute, value, wanted) in cases {
+        let view = Inline::with(&[(key("1.1", "2.1", "3.1"), elements.clone())]);
+        for written in [false, true] {
+            if written {
+                view.overlay.flush();
+            }
+            let found = view.search(Resource::AllStudies, &[(attribute, value)]);
+            assert_eq!(found.len(), usize::from(wanted), "{elements} {attribute}={value} index={written}");
+        }
+    }
+}
+
+#[test]
+fn fuzzy_names_match_words_side_by_side_at_once_and_from_the_index() {
+    let view = Inline::with(&[(key("1.1", "2.1", "3.1"), named("John^Doe"))]);
+    for written in [false, true] {
+        if written {
+            view.overlay.flush();
+        }
+        for (query, wanted) in [
+            ("joh", 1),
+            ("do", 1),
+            ("jo do", 1),
+            ("JÖ DO", 1),
+            ("doe jo", 0),
+            ("ohn", 0),
+            ("oe", 0),
+            ("^", 0),
+        ] {
+            let parameters = [("fuzzymatching", "true"), ("PatientName", query)];
+            assert_eq!(view.search(Resource::AllStudies, &parameters).len(), wanted, "{query}");
+        }
+        let other = [("fuzzymatching", "true"), ("PatientID", "joh")];
+        assert!(view.search(Resource::AllStudies, &other).is_empty());
+    }
+}
+
+/// The keys of the one item an answer holds, computed and other, when the metadata has everything.
+fn shown(resource: Resource, parameters: &[(&str, &str)], version: Version) -> (bool, Vec<String>) {
+    let instance = key("1.1", "2.1", "3.1");
+    let view = Inline::with(&[(instance.clone(), everything())]);
+    let query = query(resource, parameters);
+    let hits = view.find(&query).unwrap();
+    let fields = fields_for(&query, version);
+    let stored = metadata(&instance, &everything()).to_string();
+    let item = compose(&hits[0], &fields, fields.need_metadata().then_some(stored.as_bytes())).unwrap();
+    let item: serde_json::Map<String, Value> = serde_json::from_slice(&item).unwrap();
+    (fields.need_metadata(), item.keys().cloned().collect())
+}
+
+/// An instance that has every attribute any answer could show.
+fn everything() -> Value {
+    let mut elements = serde_json::Map::new();
+    let tags = "00080005 00080016 00080020 00080021 00080030 00080031 00080050 00080056 00080060 00080063 \
+        00080090 00080201 0008103E 00081030 00081032 00081060 00081080 00081090 00081110 00100010 00100020 \
+        00100030 00100040 00101010 00101020 00101030 00102180 001021B0 00110010 00111001 00200010 00200011 \
+        00200013 00200060 00201206 00280008 00280010 00280011 00280100 00400244 00400245 00400275 00480001";
+    for tag in tags.split_whitespace() {
+        let value = match tag {
+            "00080020" | "00100030" | "00400244" => json!({"vr": "DA", "Value": ["20240101"]}),
+            "00100010" | "00080090" => json!({"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}),
+            _ => json!({"vr": "LO", "Value": ["x"]}),
+        };
+        elements.insert(tag.to_owned(), value);
+    }
+    Value::Object(elements)
+}
+
+fn sorted(sets: &[&str]) -> Vec<String> {
+    let mut tags: Vec<String> =
+        sets.iter().flat_map(|set| set.split_whitespace()).map(str::to_owned).collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+const V2_STUDY: &str = "0020000D 00080020 00081030 00080050 00080090 00100010 00100020 00100030";
+const V2_SERIES: &str = "0020000E 00080060 00400244 00081090";
+const V2_INSTANCE: &str = "00080018";
+const V1_STUDY: &str = "00080005 00080020 00080030 00080050 00080056 00080090 00080201 00100010 00100020 \
+    00100030 00100040 0020000D 00200010";
+const V1_SERIES: &str = "00080005 00080060 00080201 0008103E 0020000E 00400244 00400245 00400275";
+const V1_INSTANCE: &str =
+    "00080005 00080016 00080018 00080056 00080201 00200013 00280010 00280011 00280100 00280008";
+const ALL_STUDY: &str =
+    "00081030 00080063 00081032 00081060 00081080 00081110 00101010 00101020 00101030 00102180 001021B0";
+const ALL_SERIES: &str = "00200011 00200060 00080021 00080031";
+
+#[test]
+fn default_sets_are_those_of_the_version_and_of_the_resources_levels() {
+    let levels = ["s", "se", "sei", "e", "ei", "i"];
+    let urls = ["", "", "", "0020000D", "0020000D", "0020000D 0020000E"];
+    for ((resource, levels), url) in all_resources().into_iter().zip(levels).zip(urls) {
+        let sets = |study: &'static str, series: &'static str, instance: &'static str| {
+            let mut sets = vec![url];
+            sets.extend(levels.contains('s').then_some(study));
+            sets.extend(levels.contains('e').then_some(series));
+            sets.extend(levels.contains('i').then_some(instance));
+            sets
+        };
+        let (_, v2) = shown(resource.clone(), &[], Version::V2);
+        assert_eq!(v2, sorted(&sets(V2_STUDY, V2_SERIES, V2_INSTANCE)), "{resource:?}");
+        let (_, v1) = shown(resource.clone(), &[], Version::V1);
+        let wanted = sets(V1_STUDY, V1_SERIES, V1_INSTANCE);
+        assert_eq!(v1, sorted(&wanted), "{resource:?}");
+        let (_, all) = shown(resource.clone(), &[("includefield", "ALL")], Version::V2);
+        let mut wanted = wanted;
+        wanted.extend(levels.contains('s').then_some(ALL_STUDY));
+        wanted.extend(levels.contains('e').then_some(ALL_SERIES));
+        assert_eq!(all, sorted(&wanted), "{resource:?}");
+    }
+}
+
+#[test]
+fn filtered_and_included_attributes_are_added() {
+    let parameters = [
+        ("ModalitiesInStudy", "x"),
+        ("includefield", "PatientSex,00480001"),
+        ("includefield", "NumberOfStudyRelatedInstances , 00111001"),
+        ("includefield", "NumberOfStudyRelatedSeries,StudyTime,OverlayRows"),
+    ];
+    let (metadata, keys) = shown(Resource::AllStudies, &parameters, Version::V2);
+    let more = "00080061 00100040 00480001 00201208 00111001 00201206 00080030";
+    assert_eq!(keys, sorted(&[V2_STUDY, more]));
+    assert!(metadata);
+    let (_, both) = shown(Resource::AllStudies, &[("includefield", "all,00480001")], Version::V2);
+    assert_eq!(both, sorted(&[V1_STUDY, ALL_STUDY, "00480001"]));
+}
+
+#[test]
+fn only_answers_from_the_index_set_do_without_metadata() {
+    let needs = |resource: Resource, includes: &str, version: Version| {
+        let parameters = [("includefield", includes)];
+        fields_for(&query(resource, if includes.is_empty() { &[] } else { &parameters }), version)
+            .need_metadata()
+    };
+    for computed in ["", "ModalitiesInStudy", "NumberOfStudyRelatedInstances"] {
+        assert!(!needs(Resource::AllStudies, computed, Version::V2));
+        assert!(!needs(Resource::AllSeries, computed, Version::V2));
+    }
+    assert!(!needs(Resource::StudySeries(uid("1.1")), "NumberOfSeriesRelatedInstances", Version::V2));
+    assert!(!needs(Resource::StudySeriesInstances(uid("1.1"), uid("2.1")), "", Version::V2));
+    for outside in ["PatientSex", "NumberOfSeriesRelatedInstances", "Modality"] {
+        assert!(needs(Resource::AllStudies, outside, Version::V2), "{outside}");
+    }
+    assert!(needs(Resource::AllInstances, "", Version::V2));
+    for resource in all_resources() {
+        assert!(needs(resource, "", Version::V1));
+    }
+}
+
+fn item(view: &Inline, resource: Resource, parameters: &[(&str, &str)], metadata: Option<&Value>) -> Value {
+    let query = query(resource, parameters);
+    let hits = view.find(&query).unwrap();
+    let stored = metadata.map(Value::to_string);
+    let item =
+        compose(&hits[0], &fields_for(&query, Version::V2), stored.as_ref().map(String::as_bytes)).unwrap();
+    serde_json::from_slice(&item).unwrap()
+}
+
+/// Two series of one study whose instances disagree.
+fn disagreeing() -> [(InstanceKey, Value); 3] {
+    let modality = |modality: &str, id: Option<&str>| {
+        let mut elements = json!({"00080060": {"vr": "CS", "Value": [modality]}, "00100020": {"vr": "LO"}});
+        if let Some(id) = id {
+            elements["00100020"]["Value"] = json!([id]);
+        }
+        elements
+    };
+    let mut last = modality("CT", None);
+    last["00100010"] = json!({"vr": "PN", "Value": [{"Alphabetic": "A^B", "Phonetic": "C"}]});
+    [
+        (key("1.1", "2.1", "3.1"), modality("MR", Some("old"))),
+        (key("1.1", "2.1", "3.2"), modality("MR", Some("new"))),
+        (key("1.1", "2.2", "3.3"), last),
+    ]
+}
+
+#[test]
+fn merged_records_answer_with_the_latest_value_that_was_not_missing() {
+    let view = Inline::with(&disagreeing());
+    let counts = [("includefield", "ModalitiesInStudy,NumberOfStudyRelatedInstances")];
+    let wanted = json!({
+        "00080061": {"vr": "CS", "Value": ["CT", "MR"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Phonetic": "C"}]},
+        "00100020": {"vr": "LO", "Value": ["new"]},
+        "0020000D": {"vr": "UI", "Value": ["1.1"]},
+        "00201208": {"vr": "IS", "Value": [3]},
+    });
+    assert_eq!(item(&view, Resource::AllStudies, &counts, None), wanted);
+
+    let series = [("includefield", "NumberOfSeriesRelatedInstances"), ("Modality", "MR")];
+    let wanted = json!({
+        "00080060": {"vr": "CS", "Value": ["MR"]},
+        "0020000D": {"vr": "UI", "Value": ["1.1"]},
+        "0020000E": {"vr": "UI", "Value": ["2.1"]},
+        "00201209": {"vr": "IS", "Value": [2]},
+    });
+    assert_eq!(item(&view, Resource::StudySeries(uid("1.1")), &series, None), wanted);
+}
+
+#[test]
+fn other_answers_show_the_newest_instance_with_what_is_computed_over_it() {
+    let instances = disagreeing();
+    let view = Inline::with(&instances);
+    let parameters = [("PatientID", "new"), ("includefield", "PatientSex,NumberOfStudyRelatedInstances")];
+    let query = query(Resource::AllStudies, &parameters);
+    let hits = view.find(&query).unwrap();
+    assert_eq!(hits[0].position().0, 2);
+    let mut newest = metadata(&instances[2].0, &instances[2].1);
+    newest["00201208"] = json!({"vr": "IS", "Value": [77]});
+    let shown = item(&view, Resource::AllStudies, &parameters, Some(&newest));
+    let wanted = json!({
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Phonetic": "C"}]},
+        "0020000D": {"vr": "UI", "Value": ["1.1"]},
+        "00201208": {"vr": "IS", "Value": [3]},
+    });
+    assert_eq!(shown, wanted);
+    let bad = compose(&hits[0], &fields_for(&query, Version::V2), Some(b"nonsense"));
+    assert!(bad.is_err());
+}
+
+#[test]
+fn a_partition_sees_only_itself() {
+    let (view, mut fold) = (Inline::new(), Fold::default());
+    let (one, other) = (partition("A"), partition("AB"));
+    let same = key("1.1", "2.1", "3.1");
+    view.apply(&[fold.store(&one, &same, StoreMode::Create, &named("X"))]);
+    for written in [false, true] {
+        if written {
+            view.overlay.flush();
+        }
+        let fuzzy = [("fuzzymatching", "true"), ("PatientName", "x")];
+        let exact = [("PatientName", "X")];
+        for parameters in [&[][..], &fuzzy, &exact] {
+            for resource in all_resources() {
+                let parse = |of: &Partition| SearchQuery::parse(resource.clone(), of, &raw(parameters)).ok();
+                let (Some(mine), Some(theirs)) = (parse(&one), parse(&other)) else { continue };
+                assert_eq!(view.find(&mine).unwrap().len(), 1, "{resource:?}");
+                assert!(view.find(&theirs).unwrap().is_empty(), "{resource:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn broad_filters_give_the_same_order_near_and_far() {
+    let (view, mut fold) = (Inline::new(), Fold::default());
+    let commits: Vec<_> = (0..2_100)
+        .map(|n: u32| {
+            let modality = if n < 1_050 { "MR" } else { "CT" };
+            let elements = json!({"00080060": {"vr": "CS", "Value": [modality]}});
+            let instance = key(&format!("1.{}", n % 7), &format!("2.{n}"), "3.1");
+            fold.store(&Partition::default(), &instance, StoreMode::Create, &elements)
+        })
+        .collect();
+    view.apply(&commits);
+    for written in [false, true] {
+        if written {
+            view.overlay.flush();
+        }
+        let page = |resource: Resource, modality: &str| {
+            view.search(resource, &[("Modality", modality), ("offset", "3"), ("limit", "2")])
+        };
+        assert_eq!(page(Resource::AllInstances, "ct"), ["1.3/2.2096/3.1", "1.2/2.2095/3.1"]);
+        assert_eq!(page(Resource::AllInstances, "mr"), ["1.3/2.1046/3.1", "1.2/2.1045/3.1"]);
+        assert_eq!(page(Resource::AllSeries, "ct"), ["1.3/2.2096", "1.2/2.2095"]);
+        assert_eq!(page(Resource::AllSeries, "mr"), ["1.3/2.1046", "1.2/2.1045"]);
+    }
+}

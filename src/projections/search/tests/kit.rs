@@ -1,0 +1,252 @@
+//! A small fold that makes commits, and the view driven by hand: no threads, no clock.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::base::{Partition, Position, Stamp};
+use crate::dicom::uid::Uid;
+use crate::event::codec::{self, Sections};
+use crate::event::{
+    Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
+    Section, StoreMode, StoredFile,
+};
+use crate::projections::search::find::{FindError, Hit, find};
+use crate::projections::search::overlay::Overlay;
+use crate::projections::search::query::{Resource, SearchQuery};
+use crate::projections::search::{dump, index};
+use crate::projections::{CommitSource, Projection};
+use crate::tables::Table;
+
+pub(super) fn uid(text: &str) -> Uid {
+    Uid::parse(text).unwrap()
+}
+
+pub(super) fn partition(name: &str) -> Partition {
+    Partition::parse(name).unwrap()
+}
+
+pub(super) fn key(study: &str, series: &str, instance: &str) -> InstanceKey {
+    InstanceKey { study: uid(study), series: uid(series), instance: uid(instance) }
+}
+
+/// DICOM JSON of an instance with these elements besides its UIDs.
+pub(super) fn metadata(key: &InstanceKey, elements: &Value) -> Value {
+    let mut all = json!({
+        "00080018": {"vr": "UI", "Value": [key.instance.as_str()]},
+        "0020000D": {"vr": "UI", "Value": [key.study.as_str()]},
+        "0020000E": {"vr": "UI", "Value": [key.series.as_str()]},
+    });
+    all.as_object_mut().unwrap().extend(elements.as_object().unwrap().clone());
+    all
+}
+
+/// What a fold makes of stores and deletes.
+#[derive(Default)]
+pub(super) struct Fold {
+    pub(super) live: BTreeMap<(Partition, InstanceKey), u64>,
+    pub(super) commits: Vec<Arc<Commit>>,
+    sequence: u64,
+}
+
+impl Fold {
+    pub(super) fn store(
+        &mut self,
+        partition: &Partition,
+        key: &InstanceKey,
+        mode: StoreMode,
+        elements: &Value,
+    ) -> Arc<Commit> {
+        let there = self.live.contains_key(&(partition.clone(), key.clone()));
+        let action = if there { Action::Update } else { Action::Create };
+        let instance = ReceivedInstance {
+            key: key.clone(),
+            received: [None, None, None],
+            sop_class: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
+            transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
+            file: StoredFile { key: "file".to_owned(), length_bytes: 1, sha256: [0; 32] },
+            dataset_offset: 0,
+            warnings: Vec::new(),
+            derived_by: 1,
+            expires_after_ms: None,
+        };
+        let mut sections = Sections::default();
+        let metadata = metadata(key, elements).to_string();
+        sections.push(Section::Metadata, metadata.as_bytes()).unwrap();
+        let outcome = if there && mode == StoreMode::Create {
+            Outcome::Refused(Refusal::AlreadyStored)
+        } else {
+            self.sequence += 1;
+            self.live.insert((partition.clone(), key.clone()), self.sequence);
+            Outcome::Accepted(vec![self.change(partition, key, action, self.sequence)])
+        };
+        self.commit(partition, Payload::InstanceStored { instance, mode }, &sections, outcome)
+    }
+
+    pub(super) fn delete(&mut self, partition: &Partition, scope: Scope) -> Arc<Commit> {
+        let covers = |(of, key): &&(Partition, InstanceKey)| {
+            of == partition
+                && key.study == scope.study
+                && scope.series.as_ref().is_none_or(|series| *series == key.series)
+                && scope.instance.as_ref().is_none_or(|instance| *instance == key.instance)
+        };
+        let going: Vec<_> = self.live.keys().filter(covers).cloned().collect();
+        let changes: Vec<_> = going
+            .iter()
+            .map(|gone| {
+                self.sequence += 1;
+                let version = self.live.remove(gone).unwrap();
+                self.change(partition, &gone.1, Action::Delete, version)
+            })
+            .collect();
+        let outcome = match changes.is_empty() {
+            true => Outcome::Refused(Refusal::NothingMatches),
+            false => Outcome::Accepted(changes),
+        };
+        self.commit(partition, Payload::Deleted { scope }, &Sections::default(), outcome)
+    }
+
+    fn next(&self) -> Position {
+        Position(self.commits.len() as u64)
+    }
+
+    fn change(&self, partition: &Partition, key: &InstanceKey, action: Action, version: u64) -> Change {
+        Change {
+            sequence: self.sequence,
+            action,
+            partition: partition.clone(),
+            key: key.clone(),
+            version,
+            time: Stamp(0),
+            position: self.next(),
+            file: None,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        partition: &Partition,
+        payload: Payload,
+        sections: &Sections,
+        outcome: Outcome,
+    ) -> Arc<Commit> {
+        let head = Head {
+            id: Uuid::nil(),
+            node: Uuid::nil(),
+            valid_until: Stamp(0),
+            request_id: String::new(),
+            trace_id: None,
+            actor: Actor::System,
+            cause: None,
+            partition: partition.clone(),
+            payload,
+        };
+        let event = codec::decode(codec::encode(&head, sections).unwrap()).unwrap();
+        let (position, event) = (self.next(), Some(Arc::new(event)));
+        let commit = Arc::new(Commit { position, time: Stamp(0), event, outcome });
+        self.commits.push(Arc::clone(&commit));
+        commit
+    }
+}
+
+/// The view without its threads.
+pub(super) struct Inline {
+    pub(super) overlay: Overlay,
+    pub(super) table: Arc<Table>,
+}
+
+impl Inline {
+    pub(super) fn new() -> Self {
+        let inline = Self { overlay: Overlay::new(index::Place::Memory), table: Arc::new(Table::memory()) };
+        inline.overlay.opened(&inline.table).unwrap();
+        inline
+    }
+
+    pub(super) fn apply(&self, commits: &[Arc<Commit>]) {
+        let mut batch = self.table.batch();
+        for commit in commits {
+            self.overlay.apply(commit, &mut batch).unwrap();
+        }
+        self.overlay.about_to_show(commits);
+        let next = commits.last().unwrap().position.next();
+        self.table.apply(batch.into_changes(), next).unwrap();
+    }
+
+    pub(super) fn find(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+        find(&self.table.reader(), &self.overlay.seen(), query)
+    }
+
+    pub(super) fn dump(&self) -> String {
+        self.overlay.flush();
+        dump::dump(&self.table.reader(), &self.overlay.seen()).unwrap()
+    }
+
+    /// Stores the instances in this order, each with its elements.
+    pub(super) fn with(instances: &[(InstanceKey, Value)]) -> Self {
+        let (inline, mut fold) = (Self::new(), Fold::default());
+        for (key, elements) in instances {
+            inline.apply(&[fold.store(&Partition::default(), key, StoreMode::Upsert, elements)]);
+        }
+        inline
+    }
+
+    /// The hits of a query in the default partition, as `study/series/instance`.
+    pub(super) fn search(&self, resource: Resource, parameters: &[(&str, &str)]) -> Vec<String> {
+        let query = query(resource, parameters);
+        self.find(&query).unwrap().iter().map(path).collect()
+    }
+}
+
+pub(super) fn path(hit: &Hit) -> String {
+    let parts = [Some(hit.study()), hit.series(), hit.instance()];
+    parts.into_iter().flatten().map(Uid::as_str).collect::<Vec<_>>().join("/")
+}
+
+pub(super) fn raw(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
+    parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub(super) fn query(resource: Resource, parameters: &[(&str, &str)]) -> SearchQuery {
+    SearchQuery::parse(resource, &Partition::default(), &raw(parameters)).unwrap()
+}
+
+/// Commits that are all there, and more when they come.
+pub(super) struct Commits {
+    commits: Mutex<Vec<Arc<Commit>>>,
+    head: watch::Sender<Position>,
+}
+
+impl Commits {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { commits: Mutex::default(), head: watch::Sender::new(Position(0)) })
+    }
+
+    pub(super) fn push(&self, commit: Arc<Commit>) -> Position {
+        let position = commit.position;
+        self.commits.lock().push(commit);
+        self.head.send_replace(position.next());
+        position
+    }
+}
+
+impl CommitSource for Commits {
+    fn commits(&self, from: Position) -> Result<Vec<Arc<Commit>>, String> {
+        let from = usize::try_from(from.0).unwrap();
+        Ok(self.commits.lock().iter().skip(from).take(64).cloned().collect())
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+}
+
+/// Every file below a folder.
+pub(super) fn files(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
