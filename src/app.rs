@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,6 +40,17 @@ pub enum StartError {
     /// Another process has it.
     #[error("the archive in {0} is in use by another process; stop that one first")]
     InUse(PathBuf),
+    /// There are files, and no log that says what they are.
+    #[error(
+        "{log} holds no log, but the blob store holds {file}: put the log back, or begin a new archive in another \
+         folder"
+    )]
+    NoLog {
+        /// Where the log should be.
+        log: PathBuf,
+        /// One of the files.
+        file: String,
+    },
     /// The file system failed.
     #[error("{path}: {error}")]
     Io {
@@ -142,6 +154,12 @@ impl Node {
             false => None,
         };
         let new_log = ids.next(clock.now());
+        let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
+        if known.is_none()
+            && let Some(file) = any_instance(&blobs, &config.lake).await?
+        {
+            return Err(StartError::NoLog { log: folders.log(), file });
+        }
         // The state is opened first: its cursor says how far the log must reach.
         let (state, why) = Table::open_or_begin_again(
             &folders.state(),
@@ -158,7 +176,6 @@ impl Node {
         let (log, report) =
             EmbeddedLog::open(&folders.log(), config.log, Arc::clone(&clock), new_log, &cursors)?;
         let log = Arc::new(log);
-        let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
         let archive = Archive::open(archive::Parts {
             log: Arc::clone(&log) as Arc<dyn Log>,
             blobs,
@@ -366,6 +383,18 @@ impl sweep::SweepSource for Sweeping {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StartError + '_ {
     |error| StartError::Io { path: path.to_owned(), error }
+}
+
+/// The name of a stored file, if there is any. A log is durable before the first of them, so none may be there
+/// without one; a new log would have them all swept away.
+async fn any_instance(blobs: &Blobs, lake: &Lake) -> Result<Option<String>, blob::Error> {
+    let mut files = blobs.list(&lake.prefix());
+    while let Some((key, _)) = files.next().await.transpose()? {
+        if Lake::version_of(&key).is_some() {
+            return Ok(Some(key));
+        }
+    }
+    Ok(None)
 }
 
 /// Keeps every other process out of the folder for as long as the file lives.

@@ -161,6 +161,64 @@ fn a_flipped_byte_of_the_log_is_named_and_nothing_is_served() {
     assert_eq!(archive.get("/v1/changefeed/latest").json()["sequence"], 65, "a refusal has altered nothing");
 }
 
+/// A log that is gone, or goes back to what it was, has lost what was acknowledged: nothing is begun in its
+/// place, and nothing is thrown away.
+#[test]
+fn a_log_that_is_missing_or_older_than_the_state_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let archive = Process::start(&data, &[]);
+    send(&mut archive.connect(), "POST", &image());
+    assert!(archive.stop().success());
+    let (log, early) = (data.join("log"), folder.path().join("early"));
+    copy(&log, &early);
+    let archive = Process::start(&data, &[]);
+    happen(&archive);
+    let before = answers(&archive);
+    assert!(archive.stop().success());
+    let late = folder.path().join("late");
+    std::fs::rename(&log, &late).expect("the log is there");
+
+    copy(&early, &log);
+    let said = refused(&data);
+    assert!(said.contains("acknowledged"), "{said}");
+    std::fs::remove_dir_all(&log).expect("it was there");
+    let said = refused(&data);
+    assert!(said.contains("holds no log") && said.contains(name(&log)), "{said}");
+    std::fs::create_dir_all(&log).expect("a folder");
+    let said = refused(&data);
+    assert!(said.contains("holds no log"), "{said}");
+
+    drop(std::fs::remove_dir_all(&log));
+    std::fs::rename(&late, &log).expect("the log is there");
+    let archive = Process::start(&data, &[]);
+    assert_same(&before, &answers(&archive), "when the log is back");
+}
+
+/// Bytes behind the last block were never acknowledged: they are cut off, kept, and spoken of.
+#[test]
+fn a_torn_end_of_the_log_is_cut_and_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let archive = Process::start(&data, &[]);
+    happen(&archive);
+    let before = answers(&archive);
+    assert!(archive.stop().success());
+    let file = format!("{:020}.kylog", 0);
+    let segment = data.join("log").join(&file);
+    let whole = std::fs::read(&segment).expect("a segment");
+    // Half of a block like the one before.
+    let (last, _) = blocks(&whole)[blocks(&whole).len() - 3];
+    let torn = [&whole[..], &whole[last..last + 50]].concat();
+    std::fs::write(&segment, torn).expect("it can be written");
+    let archive = Process::start(&data, &[]);
+    assert_same(&before, &answers(&archive), "after a torn write");
+    let said = archive.errors();
+    assert!(said.contains("torn") && said.contains(&file), "{said}");
+    let kept = files(&data.join("log/torn"));
+    assert_eq!(std::fs::read(&kept[0]).expect("it is kept"), whole[last..last + 50]);
+}
+
 #[test]
 fn a_flipped_byte_of_a_sealed_segment_never_becomes_an_answer() {
     let folder = tempfile::tempdir().expect("a folder");
