@@ -192,6 +192,10 @@ impl Node {
         let source = Arc::new(Commits(archive.clone()));
         let search = Search::open(&folders.views(), report.log, config.cache_bytes, source)
             .map_err(StartError::Search)?;
+        let found = search.found().await;
+        if found > report.tail {
+            return Err(embedded::OpenError::CursorBeyondEnd { cursor: found, tail: report.tail }.into());
+        }
         let health = Health::new(Arc::clone(&clock));
         Ok(Self { archive, search, log, report, health, ids, clock, _lock: lock })
     }

@@ -106,6 +106,8 @@ struct Shared<P> {
     table: Mutex<Option<Arc<Table>>>,
     state: Mutex<State>,
     next: watch::Sender<Position>,
+    /// The cursor that the table came with, once it is open.
+    found: watch::Sender<Option<Position>>,
     /// Why a reader thinks that the table is damaged.
     complaint: watch::Sender<Option<String>>,
     stop: CancellationToken,
@@ -149,6 +151,7 @@ pub fn start<P: Projection>(
         table: Mutex::new(None),
         state: Mutex::new(State::CatchingUp),
         next: watch::Sender::new(Position(0)),
+        found: watch::Sender::new(None),
         complaint: watch::Sender::new(None),
         stop: stop.clone(),
     });
@@ -169,6 +172,13 @@ impl<P: Projection> Running<P> {
     pub fn status(&self) -> Status {
         let (next, head) = (*self.shared.next.borrow(), *self.shared.source.head().borrow());
         Status { state: self.shared.state.lock().clone(), next, head }
+    }
+
+    /// The cursor that the table came with: 0 if it had to be begun. Waits until that is known.
+    pub async fn found(&self) -> Position {
+        let mut found = self.shared.found.subscribe();
+        let found = found.wait_for(Option::is_some).await;
+        found.ok().and_then(|found| *found).unwrap_or(Position(0))
     }
 
     /// Waits until the commit at `position` is in the view.
@@ -229,6 +239,7 @@ impl<P: Projection> Shared<P> {
                     }
                 }
                 Err(error) => {
+                    self.found.send_replace(Some(Position(0)));
                     if rebuilding.is_some() {
                         // A fresh folder cannot be opened either: not damage, but want of space or rights.
                         *self.state.lock() = State::Failed { why: error.to_string() };
@@ -288,8 +299,12 @@ impl<P: Projection> Shared<P> {
     fn follow_from(&self, table: &Table, head: &mut watch::Receiver<Position>) -> End {
         let mut cursor = match table.cursor() {
             Ok(cursor) => cursor,
-            Err(error) => return End::Damaged(error.to_string()),
+            Err(error) => {
+                self.found.send_replace(Some(Position(0)));
+                return End::Damaged(error.to_string());
+            }
         };
+        self.found.send_replace(Some(cursor));
         let at_start = *head.borrow_and_update();
         if cursor == Position(0) && at_start > cursor {
             tracing::info!(view = P::NAME, events = at_start.0, "the view is empty and is made from the log");

@@ -181,7 +181,14 @@ fn a_log_that_is_missing_or_older_than_the_state_is_refused() {
 
     copy(&early, &log);
     let said = refused(&data);
-    assert!(said.contains("acknowledged"), "{said}");
+    assert!(said.contains("acknowledged records are missing"), "{said}");
+    // The search view alone knows as well.
+    let state = folder.path().join("state");
+    std::fs::rename(data.join("archive"), &state).expect("the state is there");
+    let said = refused(&data);
+    assert!(said.contains("acknowledged records are missing"), "{said}");
+    std::fs::remove_dir_all(data.join("archive")).expect("it was begun again");
+    std::fs::rename(&state, data.join("archive")).expect("nobody has it open");
     std::fs::remove_dir_all(&log).expect("it was there");
     let said = refused(&data);
     assert!(said.contains("holds no log") && said.contains(name(&log)), "{said}");

@@ -193,6 +193,11 @@ impl Search {
         }
     }
 
+    /// How far the rows were when they were opened; waits until they are.
+    pub async fn found(&self) -> Position {
+        self.0.running.found().await
+    }
+
     /// Waits until a query shows the commit at `position`.
     ///
     /// # Errors
