@@ -158,10 +158,12 @@ impl<'a> Parts<'a> {
             if self.held.starts_with(CRLF) {
                 return Ok(Bytes::new());
             }
-            if let Some(found) = memchr::memmem::find(&self.held[searched..], b"\r\n\r\n") {
+            // Looked for no further than they may reach, in however large pieces the body comes.
+            let within = &self.held[..self.held.len().min(PART_HEADER_BYTES)];
+            if let Some(found) = memchr::memmem::find(&within[searched..], b"\r\n\r\n") {
                 return Ok(self.held.split_to(searched + found + CRLF.len()));
             }
-            if self.held.len() > PART_HEADER_BYTES {
+            if self.held.len() >= PART_HEADER_BYTES {
                 return Err(MultipartError::Malformed("the headers of a part are too long"));
             }
             searched = self.held.len().saturating_sub(3);

@@ -103,7 +103,7 @@ pub async fn serve(
         };
         // Small answers go out at once; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Patient::new(stream, settings.write_time));
+        let io = TokioIo::new(Patient::new(stream, settings.head_time, settings.write_time));
         let connection = builder.serve_connection(io, TowerToHyperService::new(router.clone())).into_owned();
         let connection = graceful.watch(connection);
         running.spawn(async move {
@@ -141,17 +141,41 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
 /// The least that hyper takes as a buffer.
 const MIN_BUFFER_BYTES: usize = 8 << 10;
 
-/// A connection whose client must keep taking what is written to it.
+/// As many bytes are looked at before it is known whether HTTP/1 or HTTP/2 is spoken. Only from then on does
+/// hyper's own time for the head of a request run.
+const PREFACE_BYTES: usize = 24;
+
+/// A connection whose client must say something, and then keep taking what is written to it.
 struct Patient {
     stream: TcpStream,
+    /// Bytes of the preface not come yet, and the time left for them.
+    silent: Option<(usize, Pin<Box<Sleep>>)>,
     write_time: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, write_time: Duration) -> Self {
-        Self { stream, write_time, waiting: None }
+    fn new(stream: TcpStream, head_time: Duration, write_time: Duration) -> Self {
+        let silent = Some((PREFACE_BYTES, Box::pin(sleep(head_time))));
+        Self { stream, silent, write_time, waiting: None }
+    }
+
+    /// Passes on what a read came to, `come` bytes with it. A client that is silent for too long is an error.
+    fn hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<()>>,
+        come: usize,
+    ) -> Poll<io::Result<()>> {
+        let Some((missing, time)) = &mut self.silent else { return read };
+        *missing = missing.saturating_sub(come);
+        if *missing == 0 {
+            self.silent = None;
+        } else if read.is_pending() && time.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
     }
 
     /// Passes on what a write came to; one that has waited too long is an error.
@@ -175,7 +199,10 @@ impl AsyncRead for Patient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let come = buf.filled().len() - before;
+        self.hear(cx, read, come)
     }
 }
 

@@ -132,3 +132,15 @@ async fn a_client_that_takes_nothing_is_let_go() {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(gone.await.is_err(), "the body was dropped without an answer being sent on the channel");
 }
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() {
+    let router = Router::new().route("/", get(|| async { "ok" }));
+    let settings = Settings { head_time: Duration::from_millis(50), ..Settings::default() };
+    let (address, _stop, _serving) = started(router, settings).await;
+    // The last of them could still become HTTP/2.
+    for said in ["", "G", "GET / HTTP/1.1\r\nHost:", "PRI * HTTP/2.0\r\n\r\n"] {
+        let answer = exchange(address, said.as_bytes()).await;
+        assert!(!answer.contains(" 200 "), "{said}: {answer}");
+    }
+}
