@@ -349,6 +349,7 @@ impl Given {
                 },
                 elements: self.max_elements.unwrap_or(scan.elements),
                 non_bulk_bytes: header,
+                json_bytes: header.saturating_mul(2),
                 value_length: positive("max-value", self.max_value, scan.value_length)?,
                 inflated_bytes: positive("max-inflated", self.max_inflated, scan.inflated_bytes)?,
                 ..scan

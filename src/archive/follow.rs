@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::fold::{self, FoldError};
+use super::headers::Headers;
 use super::state::Meta;
 use super::{Archive, Inner, Parts, ReadError, commits, submit};
 use crate::base::{Position, Stamp};
@@ -63,7 +64,9 @@ impl Archive {
         }
         let meta = Meta::load(&parts.state.reader())?;
         let progress = Progress { next, time: meta.time, sequence: meta.sequence };
-        let headers = Semaphore::new(parts.settings.headers_in_flight_bytes.div_ceil(1024));
+        let settings = &parts.settings;
+        let headers = Headers::new(settings.headers_in_flight_bytes, settings.headers_wait);
+        let metadata = Semaphore::new(settings.metadata_in_flight_bytes / 1024);
         let archive = Self(Arc::new(Inner {
             outcomes: submit::Waiting::default(),
             recent: Mutex::new(commits::Recent::default()),
@@ -71,7 +74,8 @@ impl Archive {
             head: watch::Sender::new(next),
             stopped: watch::Sender::new(None),
             start_tail: tail,
-            headers: Arc::new(headers),
+            headers,
+            metadata: Arc::new(metadata),
             last_mark: tokio::sync::Mutex::new(None),
             parts,
         }));

@@ -11,9 +11,9 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
 use bytes::Bytes;
 use tempfile::SpooledTempFile;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::fold::decide_instance;
+use super::headers::{Full, Places};
 use super::submit::{Submitted, finished};
 use super::{Archive, Asking, SubmitError};
 use crate::base::Position;
@@ -101,8 +101,8 @@ pub struct Ingest {
     parts: Vec<Part>,
     current: Option<Current>,
     spool: Spool,
-    held: Option<OwnedSemaphorePermit>,
-    held_kib: u32,
+    /// Where the header of the current part is held.
+    places: Places,
 }
 
 struct Current {
@@ -130,8 +130,8 @@ impl Archive {
     #[must_use]
     pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
         let spool = Spool::new(self.0.parts.settings.spool_bytes);
-        let (archive, parts) = (self.clone(), Vec::new());
-        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, held: None, held_kib: 0 }
+        let (archive, parts, places) = (self.clone(), Vec::new(), Places::default());
+        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, places }
     }
 }
 
@@ -164,11 +164,12 @@ impl Ingest {
             current.staging = None;
             return Ok(());
         }
-        let held_kib = u32::try_from(scanner.held_bytes() / 1024).unwrap_or(u32::MAX);
+        let header_bytes = scanner.held_bytes();
         if let Some(staging) = &mut current.staging {
             staging.write(bytes).await?;
         }
-        self.hold(held_kib).await
+        let held = self.archive.0.headers.hold(&mut self.places, header_bytes).await;
+        held.map_err(|Full| SubmitError::Busy)
     }
 
     /// Ends the current part.
@@ -179,27 +180,7 @@ impl Ingest {
         let current = self.current.take().expect("a part ends after it began");
         let part = self.part_of(current).await?;
         self.parts.push(part);
-        self.held = None;
-        self.held_kib = 0;
-        Ok(())
-    }
-
-    /// Takes a share of the header bytes of all requests (`studies.md` §2.12), growing with the header.
-    async fn hold(&mut self, kib: u32) -> Result<(), SubmitError> {
-        if kib <= self.held_kib {
-            return Ok(());
-        }
-        let settings = &self.archive.0.parts.settings;
-        let all = u32::try_from(settings.headers_in_flight_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let more = kib.min(all).saturating_sub(self.held_kib);
-        let headers = self.archive.0.headers.clone();
-        let waiting = tokio::time::timeout(settings.headers_wait, headers.acquire_many_owned(more)).await;
-        let share = waiting.ok().and_then(Result::ok).ok_or(SubmitError::Busy)?;
-        match &mut self.held {
-            Some(held) => held.merge(share),
-            None => self.held = Some(share),
-        }
-        self.held_kib += more;
+        self.places = Places::default();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod commits;
 pub mod fold;
 mod follow;
+mod headers;
 pub mod ingest;
 mod reads;
 pub mod state;
@@ -37,10 +38,12 @@ pub use state::instances::{LiveInstance, Summary};
 pub struct Settings {
     /// Limits of the scanner for one file.
     pub scan: Limits,
-    /// Most bytes of headers held by all running requests together (`studies.md` §2.12).
+    /// About the most bytes of headers held by all running requests together (`studies.md` §2.12).
     pub headers_in_flight_bytes: usize,
-    /// How long a request waits for its share of those.
+    /// How long a request waits for a place for its header.
     pub headers_wait: Duration,
+    /// Most bytes of large metadata held by all running requests together.
+    pub metadata_in_flight_bytes: usize,
     /// Most parts of one store request.
     pub parts: usize,
     /// How long after the later of clock and feed time an event may still take effect.
@@ -57,6 +60,7 @@ impl Default for Settings {
             scan: Limits::default(),
             headers_in_flight_bytes: 128 << 20,
             headers_wait: Duration::from_secs(30),
+            metadata_in_flight_bytes: 128 << 20,
             parts: 20_000,
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
@@ -120,6 +124,9 @@ pub enum SubmitError {
 /// Why a read has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
+    /// The limit on large metadata over all running requests was not freed in time.
+    #[error("too many large metadata are being read at once")]
+    Busy,
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] tables::Error),
@@ -174,7 +181,8 @@ struct Inner {
     stopped: watch::Sender<Option<String>>,
     /// The log's end as it was at the start: until the fold has reached it, nothing is answered.
     start_tail: Position,
-    headers: Arc<Semaphore>,
+    headers: headers::Headers,
+    metadata: Arc<Semaphore>,
     last_mark: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 

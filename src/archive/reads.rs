@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::state::change_feed::{self, FeedRow};
@@ -23,6 +24,21 @@ use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// Metadata read in one go before they are handed on.
 const METADATA_AT_ONCE_BYTES: usize = 512 << 10;
+
+/// Metadata up to this do not count against the limit of all that are read at once.
+const SMALL_METADATA_BYTES: usize = 1 << 20;
+
+/// Large metadata, which give their room back when they have been sent.
+struct Large {
+    metadata: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.metadata
+    }
+}
 
 /// A file to be read, what its bytes must be, and where its frames lie.
 #[derive(Clone, Debug)]
@@ -96,25 +112,58 @@ impl Archive {
         codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))
     }
 
+    /// As [`Self::metadata`] if they are small; `None` if they are large, which nobody may read ahead: who
+    /// holds large ones while waiting for others waits for himself.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn small_metadata(&self, position: Position) -> Result<Option<Bytes>, ReadError> {
+        let event = self.event(position).await?;
+        let small = event.section_bytes(Section::Metadata) <= SMALL_METADATA_BYTES;
+        if small { section(&event, position, Section::Metadata).map(Some) } else { Ok(None) }
+    }
+
     /// DICOM JSON of the instance stored by the event at `position`.
     ///
     /// # Errors
     /// [`ReadError`]
     pub async fn metadata(&self, position: Position) -> Result<Bytes, ReadError> {
         let event = self.event(position).await?;
-        section(&event, position, Section::Metadata)
+        let length = event.section_bytes(Section::Metadata);
+        if length <= SMALL_METADATA_BYTES {
+            return section(&event, position, Section::Metadata);
+        }
+        let room = self.room_for(length).await?;
+        let reading = tokio::task::spawn_blocking(move || section(&event, position, Section::Metadata));
+        let metadata = reading.await.map_err(|error| ReadError::Stopped(error.to_string()))??;
+        Ok(Bytes::from_owner(Large { metadata, _room: room }))
+    }
+
+    /// Waits for room for large metadata: compressed they are small, so that many could be asked for at once.
+    async fn room_for(&self, length: usize) -> Result<OwnedSemaphorePermit, ReadError> {
+        let settings = &self.0.parts.settings;
+        let kib = length.min(settings.metadata_in_flight_bytes) / 1024;
+        let room = Arc::clone(&self.0.metadata).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX));
+        let room = tokio::time::timeout(settings.headers_wait, room).await;
+        room.ok().and_then(Result::ok).ok_or(ReadError::Busy)
     }
 
     /// As [`Self::metadata`] for the first of `positions`, in their order, as many as one job should read:
-    /// at least one, and no more once some hundred kilobytes have come together.
+    /// at least one, and no more once some hundred kilobytes have come together. Large ones come alone.
     ///
     /// # Errors
     /// [`ReadError`]
     pub async fn metadata_of(&self, positions: Vec<Position>) -> Result<Vec<Bytes>, ReadError> {
-        let archive = self.clone();
+        let (archive, first) = (self.clone(), positions.first().copied());
         let reading = tokio::task::spawn_blocking(move || archive.metadata_now(&positions));
-        reading.await.map_err(|error| ReadError::Stopped(error.to_string()))?
+        let found = reading.await.map_err(|error| ReadError::Stopped(error.to_string()))??;
+        match first.filter(|_| found.is_empty()) {
+            Some(large) => Ok(vec![self.metadata(large).await?]),
+            None => Ok(found),
+        }
     }
+
+    /// The small ones up to the first large one.
 
     fn metadata_now(&self, positions: &[Position]) -> Result<Vec<Bytes>, ReadError> {
         let (mut found, mut bytes) = (Vec::with_capacity(positions.len()), 0);
@@ -126,6 +175,9 @@ impl Archive {
             let record = records.into_iter().next().expect("a batch has at least one record");
             let event =
                 codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+            if event.section_bytes(Section::Metadata) > SMALL_METADATA_BYTES {
+                break;
+            }
             let metadata = section(&event, position, Section::Metadata)?;
             bytes += metadata.len();
             found.push(metadata);

@@ -214,6 +214,12 @@ pub fn decode(bytes: Bytes) -> Result<Event, DecodeError> {
 }
 
 impl Event {
+    /// Bytes of a section once decoded; 0 if the event does not have it.
+    #[must_use]
+    pub fn section_bytes(&self, section: Section) -> usize {
+        self.entries.iter().find(|entry| entry.kind == section as u8).map_or(0, |entry| entry.plain)
+    }
+
     /// The decoded bytes of a section, if the event has it.
     ///
     /// # Errors

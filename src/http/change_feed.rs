@@ -63,14 +63,22 @@ pub(super) async fn list(
     let mut separator = "[";
     let rows = rows.into_iter().map(move |row| (std::mem::replace(&mut separator, ","), row));
     let begin = if rows.len() == 0 { "[" } else { "" };
-    let pieces = stream::iter(rows).map(move |(separator, row)| {
+    let reading = archive.clone();
+    let read = stream::iter(rows).map(move |(separator, row)| {
+        let archive = reading.clone();
+        async move {
+            let ahead = if with_metadata { ahead(&archive, &row).await } else { None };
+            (separator, row, ahead)
+        }
+    });
+    let entries = read.buffered(AHEAD).then(move |(separator, row, ahead)| {
         let archive = archive.clone();
         async move {
-            let entry = entry(&archive, &row, with_metadata).await;
+            let entry = entry(&archive, &row, with_metadata, ahead).await;
             stream::iter([Bytes::from_static(separator.as_bytes())].into_iter().chain(entry))
         }
     });
-    let pieces = pieces.buffered(AHEAD).flatten();
+    let pieces = entries.flatten();
     let begin = stream::iter([Bytes::from_static(begin.as_bytes())]);
     let end = stream::iter([Bytes::from_static(b"]")]);
     let body = begin.chain(pieces).chain(end).map(Ok::<_, Infallible>);
@@ -82,8 +90,8 @@ pub(super) async fn list(
 pub(super) async fn latest(State(app): State<App>, uri: Uri) -> Result<Response, Error> {
     let with_metadata = include_metadata(&query_pairs(&uri))?;
     let Some(row) = app.archive.feed_latest()? else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    let entry = entry(&app.archive, &row, with_metadata).await;
-    let body: Vec<u8> = entry.iter().flat_map(|piece| piece.iter().copied()).collect();
+    let entry = entry(&app.archive, &row, with_metadata, None).await;
+    let body = Body::from_stream(stream::iter(entry).map(Ok::<_, Infallible>));
     Ok(([(CONTENT_TYPE, JSON)], body).into_response())
 }
 
@@ -140,11 +148,20 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Metadata of a row that may be read before their turn. An error shows again when the turn comes.
+async fn ahead(archive: &Archive, row: &FeedRow) -> Option<Bytes> {
+    archive.small_metadata(row.live.as_ref()?.position).await.ok().flatten()
+}
+
 /// The JSON of a row, in pieces: metadata are passed on as they are, not read again.
-async fn entry(archive: &Archive, row: &FeedRow, with_metadata: bool) -> Vec<Bytes> {
+async fn entry(archive: &Archive, row: &FeedRow, with_metadata: bool, ahead: Option<Bytes>) -> Vec<Bytes> {
     let entry = Entry::of(row);
     let Some(live) = row.live.as_ref().filter(|_| with_metadata) else { return vec![entry.json().into()] };
-    match archive.metadata(live.position).await {
+    let metadata = match ahead {
+        Some(metadata) => Ok(metadata),
+        None => archive.metadata(live.position).await,
+    };
+    match metadata {
         Ok(metadata) => with_member(entry.json(), "metadata", metadata),
         Err(error) => {
             let sequence = row.change.sequence;

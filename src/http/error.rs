@@ -201,9 +201,11 @@ fn submit_status(error: &SubmitError) -> StatusCode {
 
 fn read_status(error: &ReadError) -> StatusCode {
     match error {
-        ReadError::State(_) | ReadError::Log(_) | ReadError::Behind { .. } | ReadError::Stopped(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ReadError::State(_)
+        | ReadError::Log(_)
+        | ReadError::Behind { .. }
+        | ReadError::Stopped(_)
+        | ReadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ReadError::Blob(file) => blob_status(file),
         ReadError::Event(..) => StatusCode::INTERNAL_SERVER_ERROR,
     }

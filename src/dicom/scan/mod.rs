@@ -41,6 +41,8 @@ pub struct Limits {
     pub elements: u64,
     /// Most bytes kept in memory: non-bulk elements, the list of bulk elements, fragments and offset tables.
     pub non_bulk_bytes: u64,
+    /// Most bytes of DICOM JSON that the elements kept come to, estimated from above.
+    pub json_bytes: u64,
     /// Longest single non-bulk value, in bytes.
     pub value_length: u64,
     /// Most bytes a deflated dataset may inflate to.
@@ -59,6 +61,7 @@ impl Default for Limits {
             depth: 40,
             elements: 10_000_000,
             non_bulk_bytes: 128 << 20,
+            json_bytes: 256 << 20,
             value_length: 64 << 20,
             inflated_bytes: 4 << 30,
             inflated_ratio: 200,
@@ -211,6 +214,12 @@ pub enum Reason {
     /// [`Limits::non_bulk_bytes`].
     #[error("more than {limit} bytes beside bulk data")]
     TooLarge {
+        /// Bytes.
+        limit: u64,
+    },
+    /// [`Limits::json_bytes`].
+    #[error("the metadata may come to more than {limit} bytes")]
+    TooVerbose {
         /// Bytes.
         limit: u64,
     },

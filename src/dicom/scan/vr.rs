@@ -114,6 +114,24 @@ pub(super) fn number_bytes(vr: VR) -> (u32, usize) {
     }
 }
 
+/// At least the bytes of an element's JSON beside its value, and of an item's.
+pub(super) const ELEMENT_JSON_BYTES: u64 = 32;
+
+/// About the most bytes that a value comes to as DICOM JSON: escapes, lone separators and replaced bytes take
+/// several for one.
+pub(super) fn json_bytes(vr: VR, value: &[u8]) -> u64 {
+    if number_bytes(vr).0 > 1 {
+        return 4 * value.len() as u64;
+    }
+    let of_byte = |byte: &u8| match byte {
+        0..0x20 | b'\\' | 0x7F => 6,
+        b'"' => 2,
+        0x80.. => 3,
+        _ => 1,
+    };
+    value.iter().map(of_byte).sum()
+}
+
 /// The text VR with a 32-bit length for a value that is too long for `vr`'s own; `None` for numbers.
 pub(super) fn widened(vr: VR) -> Option<VR> {
     match vr {

@@ -76,17 +76,23 @@ fn datasets(
 ) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
     stream::try_unfold((archive, positions), async |(archive, mut positions)| {
         if positions.is_empty() {
-            return Ok(None);
+            return Ok::<_, ReadError>(None);
         }
         let found = archive.metadata_of(positions.clone()).await?;
         positions.drain(..found.len());
+        if let [dataset] = found.as_slice() {
+            // Passed on as it is: it may be large.
+            return Ok(Some((vec![Bytes::from_static(b","), dataset.clone()], (archive, positions))));
+        }
         let mut piece = BytesMut::with_capacity(found.iter().map(|dataset| dataset.len() + 1).sum());
         for dataset in found {
             piece.put_u8(b',');
             piece.put(dataset);
         }
-        Ok(Some((piece.freeze(), (archive, positions))))
+        Ok(Some((vec![piece.freeze()], (archive, positions))))
     })
+    .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+    .try_flatten()
 }
 
 /// `{version}` of an instance, `{highest version}-{count}` above it (`studies.md` §3.6.3).

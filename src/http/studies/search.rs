@@ -70,12 +70,41 @@ pub(in crate::http) async fn search(
         return Ok((kind, left_out()).into_response());
     }
     // Composed before the answer begins, so that a failure still has a status.
-    let first = item(b'[', first, fields.clone(), app.archive.clone()).await?;
-    let rest = stream::iter(hits).map(move |hit| item(b',', hit, fields.clone(), app.archive.clone()));
+    let archive = app.archive;
+    let first = item(b'[', first, fields.clone(), archive.clone()).await?;
+    let (early_fields, early_archive) = (fields.clone(), archive.clone());
+    let rest = stream::iter(hits).map(move |hit| early(hit, early_fields.clone(), early_archive.clone()));
+    let rest = rest.buffered(AHEAD).and_then(move |early| {
+        let (fields, archive) = (fields.clone(), archive.clone());
+        async move {
+            match early {
+                Early::Item(item) => Ok(item),
+                Early::Later(hit) => item(b',', *hit, fields, archive).await,
+            }
+        }
+    });
     let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
-    let items = stream::once(async { Ok(first) }).chain(rest.buffered(AHEAD)).chain(end);
+    let items = stream::once(async { Ok(first) }).chain(rest).chain(end);
     let items = items.inspect_err(|error| tracing::error!(%error, "an answer breaks off"));
     Ok((kind, Body::from_stream(items)).into_response())
+}
+
+/// An item before its turn.
+enum Early {
+    /// It is ready.
+    Item(Bytes),
+    /// Its metadata are large, and not read ahead.
+    Later(Box<Hit>),
+}
+
+async fn early(hit: Hit, fields: Arc<Fields>, archive: Archive) -> Result<Early, Error> {
+    if !fields.need_metadata() {
+        return composed(b',', hit, fields, None).await.map(Early::Item);
+    }
+    match archive.small_metadata(hit.position()).await? {
+        Some(metadata) => composed(b',', hit, fields, Some(metadata)).await.map(Early::Item),
+        None => Ok(Early::Later(Box::new(hit))),
+    }
 }
 
 /// `before`, then a hit as a DICOM JSON object.
@@ -84,8 +113,31 @@ async fn item(before: u8, hit: Hit, fields: Arc<Fields>, archive: Archive) -> Re
         true => Some(archive.metadata(hit.position()).await?),
         false => None,
     };
+    composed(before, hit, fields, metadata).await
+}
+
+async fn composed(
+    before: u8,
+    hit: Hit,
+    fields: Arc<Fields>,
+    metadata: Option<Bytes>,
+) -> Result<Bytes, Error> {
     let inline = metadata.as_ref().is_none_or(|metadata| metadata.len() <= INLINE_METADATA_BYTES);
-    let work = move || compose(&hit, &fields, metadata.as_deref());
-    let object = if inline { work()? } else { blocking(work).await? };
-    Ok([&[before], &object[..]].concat().into())
+    let read = metadata.clone();
+    let work = move || compose(&hit, &fields, read.as_deref());
+    let mut json = if inline { work()? } else { blocking(work).await? };
+    json.insert(0, before);
+    Ok(Bytes::from_owner(Item { json, _metadata: metadata }))
+}
+
+/// An item on its way. Its metadata are kept: the room of large ones is free again when it has been sent.
+struct Item {
+    json: Vec<u8>,
+    _metadata: Option<Bytes>,
+}
+
+impl AsRef<[u8]> for Item {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
 }

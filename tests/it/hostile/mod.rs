@@ -7,6 +7,7 @@
 
 mod attributes;
 mod bodies;
+mod crowds;
 mod framing;
 mod mutations;
 mod pixels;
@@ -14,13 +15,14 @@ mod questions;
 mod repetition;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::kit::dicom::Instance;
-use crate::kit::process::{Connection, Process};
+use crate::kit::process::{Connection, PATIENCE, Process};
 use crate::kit::served::Answer;
 
 /// Most memory the process may ever hold.
@@ -207,10 +209,6 @@ impl Siege {
         assert_eq!(answer.json().as_array().map(Vec::len), Some(1), "{name}: {what}: {answer:?}");
     }
 
-    fn staging(&self) -> PathBuf {
-        self.process.data().join("staging")
-    }
-
     /// The end of it: nothing was harmed.
     fn lift(mut self) {
         let name = self.name;
@@ -220,7 +218,14 @@ impl Siege {
         let answer = self.get("/v2/changefeed/latest?includeMetadata=false");
         assert!([200, 204].contains(&answer.status), "{name}: {answer:?}");
         assert!(self.process.is_alive(), "{name}: the process has ended");
-        let staged: Vec<_> = std::fs::read_dir(self.staging()).expect("a folder").collect();
+        // Clients that went away are noticed a little later.
+        let staged =
+            || std::fs::read_dir(self.process.data().join("staging")).expect("a folder").collect::<Vec<_>>();
+        let began = Instant::now();
+        while !staged().is_empty() && began.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(10));
+        }
+        let staged = staged();
         assert!(staged.is_empty(), "{name}: {staged:?} is left in staging");
         let errors = self.process.errors();
         assert!(!errors.contains("panicked"), "{name}: {}", self.last_words());

@@ -200,6 +200,12 @@ impl Connection {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// Waits no longer than this from now on.
+    pub(crate) fn give_up_after(&mut self, time: Duration) {
+        self.stream.get_ref().set_write_timeout(Some(time)).expect("a time that is none");
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("a time that is none");
+    }
+
     /// Nothing more will be written.
     pub(crate) fn end(&mut self) -> std::io::Result<()> {
         self.stream.get_mut().shutdown(std::net::Shutdown::Write)
@@ -226,6 +232,11 @@ impl Connection {
         let bodyless = method == "HEAD" || matches!(status, 204 | 304);
         let body = if bodyless { Ok(Vec::new()) } else { self.body(&headers) };
         Ok(Answer { status, headers, body: body.map(Bytes::from).map_err(|error| error.to_string()) })
+    }
+
+    /// How many bytes still come until the connection ends.
+    pub(crate) fn count_to_end(&mut self) -> std::io::Result<u64> {
+        std::io::copy(&mut self.stream, &mut std::io::sink())
     }
 
     fn body(&mut self, headers: &HeaderMap) -> std::io::Result<Vec<u8>> {

@@ -21,7 +21,7 @@ use super::header::{HEADER_BYTES, Header};
 use super::level::{Kind, Level};
 use super::meta::MetaFacts;
 use super::pixels::{Pixels, Table};
-use super::vr::{Encoding, Syntax, explicit_vr, has_long_length, implicit_vr, is_bulk};
+use super::vr::{ELEMENT_JSON_BYTES, Encoding, Syntax, explicit_vr, has_long_length, implicit_vr, is_bulk};
 use super::{BulkElement, Limits, Reason, ScanError, Scanned, Stash, cut_off};
 
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
@@ -48,6 +48,8 @@ pub(super) struct Dataset {
     /// Bytes of `seen` in all levels.
     seen_bytes: u64,
     elements: u64,
+    /// Of the elements kept, as in [`Limits::json_bytes`].
+    json_bytes: u64,
     pixels: Pixels,
     encapsulated: Option<Encapsulated>,
 }
@@ -104,6 +106,7 @@ impl Dataset {
             path_bytes: 0,
             seen_bytes: 0,
             elements: 0,
+            json_bytes: 0,
             encapsulated: None,
         }
     }
@@ -275,6 +278,7 @@ impl Dataset {
         };
         if !passed_over {
             self.afford(HEADER_BYTES)?;
+            self.describe(ELEMENT_JSON_BYTES)?;
             self.header.begin_sequence(tag);
         }
         self.levels.push(level);
@@ -315,6 +319,7 @@ impl Dataset {
         };
         if !level.passed_over {
             self.afford(HEADER_BYTES)?;
+            self.describe(ELEMENT_JSON_BYTES)?;
             self.header.begin_item();
         }
         self.levels.push(level);
@@ -402,6 +407,15 @@ impl Dataset {
             return Ok(());
         }
         Err(self.refuse(Reason::TooLarge { limit: self.limits.non_bulk_bytes }))
+    }
+
+    /// Refuses what would bring the metadata over their limit.
+    fn describe(&mut self, bytes: u64) -> Result<(), ScanError> {
+        self.json_bytes += bytes;
+        if self.json_bytes <= self.limits.json_bytes {
+            return Ok(());
+        }
+        Err(self.refuse(Reason::TooVerbose { limit: self.limits.json_bytes }))
     }
 
     fn count(&mut self) -> Result<(), ScanError> {

@@ -9,7 +9,7 @@ use dicom_core::{Tag, VR};
 use super::super::header::HEADER_BYTES;
 use super::super::level::path_of;
 use super::super::pixels::Table;
-use super::super::vr::{has_long_length, number_bytes, widened};
+use super::super::vr::{ELEMENT_JSON_BYTES, has_long_length, json_bytes, number_bytes, widened};
 use super::super::{BulkElement, Reason, ScanError};
 use super::{Dataset, Element, ROOT, State, Then};
 
@@ -51,6 +51,7 @@ impl Dataset {
 
     pub(super) fn end_kept(&mut self, tag: Tag, vr: VR) -> Result<(), ScanError> {
         let value = self.header.end_element(vr, self.syntax.encoding.big_endian);
+        let json = ELEMENT_JSON_BYTES + json_bytes(vr, value);
         if let ([low, high], VR::US, PIXEL_REPRESENTATION) = (value, vr, tag) {
             let signed = u16::from_le_bytes([*low, *high]) == 1;
             self.levels.last_mut().expect(ROOT).signed = signed;
@@ -58,6 +59,7 @@ impl Dataset {
         if self.levels.len() == 1 {
             self.pixels.geometry(tag, vr, value);
         }
+        self.describe(json)?;
         self.settle()
     }
 

@@ -246,3 +246,18 @@ fn damaged_files_never_panic_and_never_hold_more_than_they_may() {
     }
     assert!(accepted > 300 && rejected > 300, "{accepted} {rejected}");
 }
+
+#[test]
+fn text_that_grows_as_json_is_refused_before_it_does() {
+    let long = |letter: u8| {
+        let mut w = Writer::new(EXPLICIT);
+        w.bytes(0x0040_A160, "UT", &[letter; 1000]);
+        part10(EXPLICIT, &w.bytes)
+    };
+    let limits = || Limits { json_bytes: 1100, ..Limits::default() };
+    assert!(scan_with(limits(), &long(b'x')).is_ok());
+    for letter in [1, b'\\', 0xFF] {
+        let refused = scan_with(limits(), &long(letter)).expect_err("refused");
+        assert_eq!(refused.kind, Reason::TooVerbose { limit: 1100 });
+    }
+}
