@@ -164,7 +164,6 @@ impl Archive {
     }
 
     /// The small ones up to the first large one.
-
     fn metadata_now(&self, positions: &[Position]) -> Result<Vec<Bytes>, ReadError> {
         let (mut found, mut bytes) = (Vec::with_capacity(positions.len()), 0);
         for &position in positions {
