@@ -188,9 +188,8 @@ fn nested(depth: usize, lengths: Lengths, explicit: bool) -> Vec<u8> {
         item_bytes[level] = header + in_sequence + if sequence { 0 } else { 8 };
     }
     let mut raw = Raw::default();
-    for level in 1..=depth {
+    for (level, &inner) in item_bytes.iter().enumerate().skip(1) {
         let (sequence, item) = is_defined(level);
-        let inner = if level == depth { 0 } else { item_bytes[level] };
         let in_sequence = 8 + inner + if item { 0 } else { 8 };
         let length = if sequence { in_sequence } else { UNDEFINED };
         raw = if explicit {

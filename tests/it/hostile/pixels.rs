@@ -168,7 +168,7 @@ fn fragments_and_tables_may_say_anything() {
         }
     }
     let image = Image { rows: 4, columns: 4, samples: 1, bits: 8, photometric: "MONOCHROME2" };
-    let frames = [vec![jpeg.clone()], vec![jpeg.clone()], vec![jpeg.clone(), vec![1; 8]]];
+    let frames = [vec![jpeg.clone()], vec![jpeg.clone()], vec![jpeg, vec![1; 8]]];
     for (offsets, lengths) in [
         (vec![0, 18, 36], vec![10, 10, 18]),
         (vec![0, 18, 36], vec![u64::MAX; 3]),

@@ -119,11 +119,6 @@ impl Process {
         self.ask("GET", path, &[("accept", "*/*")], b"")
     }
 
-    /// Sends a body for whose answer DICOM JSON is accepted.
-    pub(crate) fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        self.ask(method, path, &[("content-type", content_type), ("accept", "application/dicom+json")], body)
-    }
-
     /// Memory in KiB: held now, and at most so far.
     pub(crate) fn memory_kib(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
