@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use kymo::app::Node;
@@ -111,6 +111,9 @@ fn reason(why: &PartRefusal) -> String {
 }
 
 async fn import(archive: &Archive, path: &Path) -> anyhow::Result<PartOutcome> {
+    if !tokio::fs::metadata(path).await?.is_file() {
+        bail!("neither a file nor a link to one");
+    }
     let mut file = tokio::fs::File::open(path).await?;
     let asking = Asking {
         request_id: String::new(),
@@ -142,10 +145,11 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
+            // A link to a folder is not followed: it may lead round in a circle. What else is no file ends as
+            // refused.
+            if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file() {
+            } else {
                 files.push(entry.path());
             }
         }

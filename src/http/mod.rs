@@ -60,7 +60,8 @@ pub struct App {
     health: Health,
     metrics: Option<Metrics>,
     settings: Arc<Settings>,
-    /// The first position behind all writes that were answered while search was not to be asked.
+    /// The first position behind all writes that were answered while search was not to be asked, those before
+    /// this start among them; 0 when search is known to show them all.
     unshown: Arc<AtomicU64>,
 }
 
@@ -75,7 +76,8 @@ impl App {
         metrics: Option<Metrics>,
         settings: Settings,
     ) -> Self {
-        Self { archive, search, health, metrics, settings: Arc::new(settings), unshown: Arc::default() }
+        let unshown = Arc::new(AtomicU64::new(archive.start_tail().0));
+        Self { archive, search, health, metrics, settings: Arc::new(settings), unshown }
     }
 
     /// Whether this node has read its log to the end it had at the start.
@@ -106,10 +108,12 @@ impl App {
 
     /// Waits until search shows every write that was answered.
     async fn searchable(&self) -> Result<(), Error> {
-        match self.unshown.load(Ordering::SeqCst).checked_sub(1) {
-            None => Ok(()),
-            Some(position) => self.passed(Position(position)).await,
-        }
+        let behind = self.unshown.load(Ordering::SeqCst);
+        let Some(last) = behind.checked_sub(1) else { return Ok(()) };
+        self.passed(Position(last)).await?;
+        // Unless there are more of them by now.
+        let _ = self.unshown.compare_exchange(behind, 0, Ordering::SeqCst, Ordering::SeqCst);
+        Ok(())
     }
 }
 

@@ -45,7 +45,7 @@ pub enum BindError {
     )]
     Remote(SocketAddr),
     /// Refused by the system.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Io {
         /// Where.
         address: SocketAddr,

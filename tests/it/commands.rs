@@ -9,7 +9,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::kit::dicom::{Instance, STUDY, blue_circle, green_square, red_triangle};
-use crate::kit::history::{answers, assert_same, copy, delete, happen, send};
+use crate::kit::folder::{copy, files, name};
+use crate::kit::history::{answers, assert_same, delete, happen, send};
 use crate::kit::process::{Connection, PATIENCE, Process, kymo, ran};
 
 fn text(bytes: &[u8]) -> String {
@@ -21,10 +22,6 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     (folder, data)
-}
-
-fn name(path: &Path) -> &str {
-    path.to_str().expect("a readable name")
 }
 
 /// What a command says that must end by itself with an error.
@@ -79,17 +76,6 @@ fn flip(path: &Path, at: impl FnOnce(usize) -> usize) {
     let at = at(bytes.len());
     bytes[at] ^= 0x10;
     std::fs::write(path, bytes).expect("it can be written");
-}
-
-/// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
 }
 
 #[test]
@@ -172,6 +158,10 @@ fn the_data_of_a_running_archive_are_its_own() {
         let said = refused(command);
         assert!(said.contains(name(&data)) && said.contains("in use"), "{command:?}: {said}");
     }
+    let taken = archive.address().to_string();
+    let elsewhere = data.with_extension("other");
+    let said = refused(kymo().args(["serve", "--listen", &taken, "--data", name(&elsewhere)]));
+    assert!(said.contains(&format!("cannot listen on {taken}: ")), "{said}");
     assert_eq!(archive.get("/v2/changefeed").json().as_array().map(Vec::len), Some(1));
 }
 
@@ -349,6 +339,9 @@ fn import_takes_folders_says_what_became_of_each_file_and_can_be_run_again() {
     ] {
         std::fs::write(path, bytes).expect("the folder is there");
     }
+    let round = files.join("round");
+    std::os::unix::fs::symlink(&files, &round).expect("links can be made");
+    std::os::unix::fs::symlink(files.join("red.dcm"), deep.join("red-again")).expect("links can be made");
     let single = folder.path().join("blue.dcm");
     std::fs::write(&single, blue_circle().part10()).expect("the folder is there");
     let import = || ran(&["import", "--data", name(&data), name(&files), name(&single)]);
@@ -356,16 +349,19 @@ fn import_takes_folders_says_what_became_of_each_file_and_can_be_run_again() {
     let first = import();
     let said = text(&first.stdout);
     assert!(said.contains("stored 3 instances"), "{said}{}", text(&first.stderr));
-    assert!(said.contains("already there 1, DICOMDIR skipped 1, refused 1"), "{said}");
+    assert!(said.contains("already there 2, DICOMDIR skipped 1, refused 2"), "{said}");
     let refusal = format!("refused: {}: not a DICOM file", name(&files.join("note.txt")));
+    assert!(said.contains(&refusal), "{said}");
+    let refusal = format!("refused: {}: neither a file nor a link to one", name(&round));
     assert!(said.contains(&refusal), "{said}");
     assert!(!first.status.success(), "something was refused");
 
     std::fs::remove_file(files.join("note.txt")).expect("it was there");
+    std::fs::remove_file(&round).expect("it was there");
     let second = import();
     let said = text(&second.stdout);
     assert!(said.contains("stored 0 instances"), "{said}");
-    assert!(said.contains("already there 4, DICOMDIR skipped 1, refused 0"), "{said}");
+    assert!(said.contains("already there 5, DICOMDIR skipped 1, refused 0"), "{said}");
     assert!(second.status.success());
 
     let archive = Process::start(&data, &[]);

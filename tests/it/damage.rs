@@ -6,28 +6,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::kit::dicom::{Image, Instance};
-use crate::kit::history::{answers, assert_same, copy, happen, send};
+use crate::kit::folder::{copy, files, name};
+use crate::kit::history::{answers, assert_same, happen, send};
 use crate::kit::process::{Process, kymo, ran};
 use crate::kit::served::Answer;
 
 const JSON: (&str, &str) = ("accept", "application/dicom+json");
 /// All that is made from the log and the files.
 const VIEWS: [&str; 3] = ["archive", "views/search-rows", "views/search-index"];
-
-fn name(path: &Path) -> &str {
-    path.to_str().expect("a readable name")
-}
-
-/// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
 
 #[test]
 fn a_view_that_is_gone_is_made_again_with_the_same_answers() {

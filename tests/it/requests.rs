@@ -56,7 +56,7 @@ async fn a_request_id_comes_back_when_it_is_harmless() {
 
 #[tokio::test]
 async fn a_position_given_can_be_waited_for() {
-    let settings = Settings { position_time: Duration::ZERO, ..Settings::default() };
+    let settings = Settings { position_time: Duration::from_secs(1), ..Settings::default() };
     let archive = Served::with(settings).await;
     let stored = archive.stored(&red_triangle().part10()).await;
     let position: u64 =

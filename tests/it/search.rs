@@ -1,10 +1,29 @@
 //! Search over HTTP (`studies.md` §4, §9; `real-clients.md`).
 
-use axum::http::Method;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use kymo::archive::{self, Archive};
+use kymo::base::{Ids, Position, SteppedClock};
+use kymo::blob::{Blobs, Lake};
+use kymo::event::Commit;
+use kymo::http::{self, App, Settings};
+use kymo::log::memory::MemoryLog;
+use kymo::ops::health::Health;
+use kymo::projections::CommitSource;
+use kymo::projections::search::Search;
+use kymo::tables::Table;
+use object_store::memory::InMemory;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use uuid::Uuid;
 
 use crate::kit::dicom::{Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
-use crate::kit::served::{Answer, Served};
+use crate::kit::served::{Answer, START, Served};
 
 const JSON: &str = "application/dicom+json";
 
@@ -91,6 +110,83 @@ async fn statuses_follow_the_contract() {
     assert_eq!(nothing.status, 204);
     let foreign = archive.request(Method::DELETE, "/v2/series").send().await;
     assert_eq!((foreign.status, foreign.header("allow")), (405, Some("GET,HEAD")));
+}
+
+/// The fold's commits as far as the test lets a view see them.
+struct Gated {
+    archive: Archive,
+    head: watch::Sender<Position>,
+}
+
+impl CommitSource for Gated {
+    fn commits(&self, from: Position) -> Result<Vec<Arc<Commit>>, String> {
+        let commits = self.archive.commits(from).map_err(|error| error.to_string())?;
+        let head = *self.head.borrow();
+        Ok(commits.into_iter().filter(|commit| commit.position < head).collect())
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+}
+
+/// After a start with empty views the fold and search both begin at 0. Search came to the head that the fold had
+/// at that moment, took itself for live, and answered 204 about studies that were stored long before.
+#[tokio::test]
+async fn search_is_silent_until_it_has_passed_what_the_log_held_at_the_start() {
+    let clock = Arc::new(SteppedClock::at(START));
+    let ids = Arc::new(Ids::seeded(7));
+    let (log, store) = (Arc::new(MemoryLog::new(clock.clone())), Arc::new(InMemory::new()));
+    let open = || {
+        let archive = Archive::open(archive::Parts {
+            log: log.clone(),
+            blobs: Blobs::over(store.clone()),
+            lake: Lake { workspace: "ws".to_owned(), service: "svc".to_owned() },
+            clock: clock.clone(),
+            node: ids.next(START),
+            ids: ids.clone(),
+            state: Table::memory(),
+            settings: archive::Settings::default(),
+        });
+        archive.expect("it opens")
+    };
+    let router = |archive: &Archive, search: &Search| {
+        let settings = Settings { position_time: Duration::ZERO, ..Settings::default() };
+        http::router(App::new(archive.clone(), search.clone(), Health::new(clock.clone()), None, settings))
+    };
+    let search = |archive: &Archive, head: &watch::Sender<Position>| {
+        let source = Gated { archive: archive.clone(), head: head.clone() };
+        Search::in_memory(Arc::new(source)).expect("there are threads")
+    };
+    let long = Duration::from_secs(60);
+    let status = async |router: &Router, method: &str, path: &str, body: Vec<u8>| {
+        let request = Request::builder().method(method).uri(path).header("accept", JSON);
+        let request = request.header("content-type", "application/dicom").body(Body::from(body));
+        let answer = router.clone().oneshot(request.expect("a request")).await.expect("it answers");
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+
+    let first = open();
+    first.begin_log(Uuid::from_u128(1)).await.expect("the log begins");
+    let unseen = watch::Sender::new(Position(1));
+    // Search sees none of it; the store takes effect all the same.
+    let blind = search(&first, &unseen);
+    blind.reached(Position(0), long).await.expect("the view comes to where it may");
+    let blind = router(&first, &blind);
+    assert_eq!(status(&blind, "POST", "/v2/studies", red_triangle().part10()).await, (503, true));
+    assert_eq!(first.progress().sequence, 1);
+
+    let again = open();
+    again.reached(Position(2), long).await.expect("the fold goes on");
+    assert_eq!(again.start_tail(), Position(3));
+    let head = watch::Sender::new(Position(2));
+    let search = search(&again, &head);
+    search.reached(Position(1), long).await.expect("the view comes to where it may");
+    let router = router(&again, &search);
+    assert_eq!(status(&router, "GET", "/v2/studies", Vec::new()).await, (503, true));
+    head.send_replace(Position(3));
+    search.reached(Position(2), long).await.expect("the view goes on");
+    assert_eq!(status(&router, "GET", "/v2/studies", Vec::new()).await, (200, false));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! How many records an order holds, by stretches of ids, so that a far page costs no walk to it.
 //!
-//! An order (studies, series or instances of a partition, newest first) is cut into stretches of
-//! [`FINE`] ids and those into stretches of [`COARSE`]; a row for each that holds something counts its
-//! records. To skip is to pass whole coarse stretches, then whole fine ones, then single rows.
+//! An order (studies, series or instances of a partition, newest first) is cut into stretches of ids, those
+//! into shorter ones, three times ([`LENGTHS`]); a row for each that holds something counts its records. To
+//! skip is to pass whole long stretches, then shorter ones, then single rows.
 //! Invariant: a stretch's row is the number of the order's rows within it, and is gone when that is 0.
 //! Elsewhere: the orders themselves (`rows`), who skips (`find`).
 
@@ -11,8 +11,8 @@ use crate::base::Partition;
 use crate::tables::keys::Key;
 use crate::tables::{self, Batch, Read};
 
-const FINE: u64 = 128;
-const COARSE: u64 = 128 * FINE;
+/// Ids in a stretch, longest first. A page start reads some sixteen rows of each at most in the mean.
+const LENGTHS: [u64; 3] = [32 * 1024, 1024, 32];
 
 /// Which order: its letter in [`super::rows::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,7 @@ impl Order {
     }
 
     fn stretches(self, partition: &Partition, length: u64) -> Key {
-        let kind = if length == FINE { b'f' } else { b'g' };
-        Key::of(kind).bytes(&[self.letter()]).text(partition.as_str())
+        Key::of(b'c').bytes(&[self.letter()]).text(partition.as_str()).number(length)
     }
 }
 
@@ -49,7 +48,7 @@ pub(super) fn came(
     partition: &Partition,
     id: Id,
 ) -> Result<(), tables::Error> {
-    for length in [FINE, COARSE] {
+    for length in LENGTHS {
         let key = order.stretches(partition, length).newest_first(id / length).build();
         let count: u64 = read(batch, &key)?.unwrap_or(0);
         batch.put(key, super::rows::encode(&(count + 1)));
@@ -64,7 +63,7 @@ pub(super) fn went(
     partition: &Partition,
     id: Id,
 ) -> Result<(), tables::Error> {
-    for length in [FINE, COARSE] {
+    for length in LENGTHS {
         let key = order.stretches(partition, length).newest_first(id / length).build();
         match read::<u64>(batch, &key)? {
             Some(count) if count > 1 => batch.put(key, super::rows::encode(&(count - 1))),
@@ -83,12 +82,14 @@ pub(super) fn page_start(
     partition: &Partition,
     offset: usize,
 ) -> Result<Option<(Vec<u8>, usize)>, tables::Error> {
-    let mut left = offset as u64;
-    let Some(coarse) = pass(rows, order, partition, COARSE, u64::MAX, &mut left)? else { return Ok(None) };
-    let newest_fine = (coarse * (COARSE / FINE)).saturating_add(COARSE / FINE - 1);
-    let fine = pass(rows, order, partition, FINE, newest_fine, &mut left)?
-        .ok_or_else(|| damaged("counts contradict each other"))?;
-    let newest = (fine * FINE).saturating_add(FINE - 1);
+    let (mut left, mut newest) = (offset as u64, u64::MAX);
+    for (level, length) in LENGTHS.into_iter().enumerate() {
+        match pass(rows, order, partition, length, newest / length, &mut left)? {
+            Some(stretch) => newest = newest.min((stretch * length).saturating_add(length - 1)),
+            None if level == 0 => return Ok(None),
+            None => return Err(damaged("counts contradict each other")),
+        }
+    }
     let left = usize::try_from(left).map_err(|_| damaged("a stretch holds too many records"))?;
     Ok(Some((order.rows(partition).newest_first(newest).build(), left)))
 }

@@ -11,7 +11,7 @@
 //! v partition version    -> VersionRow  instances of a partition, newest first
 //! u partition instance series-id -> version
 //! t position mod RING    -> Deleted     studies a commit deleted from, while the slot is not taken again
-//! f, g order partition stretch -> records in it (`counts`)
+//! c order partition length stretch -> records in it (`counts`)
 //! ```
 //! Invariant: a record exists exactly while an instance of it is live; its counts are those of live ones.
 //! Invariant: the latest value that was not missing wins, and a delete recomputes no value (`studies.md` §2.8, §4.8).
@@ -173,7 +173,7 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows;
 
 impl Projection for SearchRows {
-    const NAME: &'static str = "search-rows-2";
+    const NAME: &'static str = "search-rows-3";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();

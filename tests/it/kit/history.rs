@@ -1,7 +1,6 @@
 //! A history with something of everything, and questions whose answers tell whether an archive still has it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dicom::{Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
@@ -99,19 +98,5 @@ pub(crate) fn answers(archive: &Process) -> Answers {
 pub(crate) fn assert_same(before: &Answers, after: &Answers, when: &str) {
     for (path, answer) in before {
         assert_eq!(after.get(path), Some(answer), "{when}: {path}");
-    }
-}
-
-/// Copies a folder with all that is in it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
     }
 }

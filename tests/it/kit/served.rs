@@ -3,6 +3,7 @@
 //! Elsewhere: files (`kit::dicom`), the socket (`http::server`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -73,6 +74,8 @@ impl Served {
         archive.begin_log(Uuid::from_u128(1)).await.expect("the log begins");
         let health = Health::new(clock.clone());
         let search = Search::in_memory(Arc::new(Commits(archive.clone()))).expect("there are threads");
+        // Else the first writes are answered before search is there to be waited for.
+        search.reached(Position(1), Duration::from_secs(60)).await.expect("search follows");
         let app = App::new(archive.clone(), search, health.clone(), None, settings);
         Self { archive, clock, health, store, router: http::router(app) }
     }
