@@ -290,8 +290,7 @@ fn files_and_functions_fit_their_limits() {
             findings.push(format!("{} has {lines} lines", source.path.display()));
         }
         for (line, name, length) in functions(&source.code) {
-            // A test that is a table is read line by line, however many it has.
-            if !source.is_test() && length > FUNCTION_LINES {
+            if length > FUNCTION_LINES {
                 findings.push(format!("{}: {name} has {length} lines", place(source, line)));
             }
         }
