@@ -163,7 +163,7 @@ impl Node {
         // The state is opened first: its cursor says how far the log must reach.
         let (state, why) = Table::open_or_begin_again(
             &folders.state(),
-            archive::state::FORMAT,
+            &archive::state::FORMAT,
             known.unwrap_or(new_log),
             config.cache_bytes,
         )?;

@@ -9,6 +9,9 @@ use clap::{Parser, Subcommand};
 use kymo::config::{self, Given};
 use kymo::ops::tracing::{Format, init};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Kymo, a medical-image archive: DICOMweb over one immutable log.
 ///
 /// Every store, replacement and deletion is an event in a log that is never rewritten; search, the change

@@ -154,8 +154,12 @@ fn folds(c: &mut Criterion) {
         b.iter_batched(
             || {
                 let folder = tempfile::tempdir().expect("there is room");
-                let table =
-                    Table::open(&folder.path().join("state"), state::FORMAT, Uuid::from_u128(1), CACHE_BYTES);
+                let table = Table::open(
+                    &folder.path().join("state"),
+                    &state::FORMAT,
+                    Uuid::from_u128(1),
+                    CACHE_BYTES,
+                );
                 (table.expect("a new folder can be opened"), folder)
             },
             |(table, folder)| {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::base::Position;
 use crate::event::Commit;
-use crate::tables::{self, Batch, Table};
+use crate::tables::{self, Batch, Format, Table};
 
 pub mod runner;
 pub mod search;
@@ -30,8 +30,8 @@ pub trait CommitSource: Send + Sync + 'static {
 
 /// A view of the commits.
 pub trait Projection: Send + Sync + 'static {
-    /// Names the stored cursor and the format of the rows. A new name rebuilds the view from the first event.
-    const NAME: &'static str;
+    /// Names the stored cursor and the form of the rows. A new name rebuilds the view from the first event.
+    const FORMAT: Format;
 
     /// Puts into `batch` what `commit` alters.
     ///

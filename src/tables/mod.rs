@@ -8,18 +8,31 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use uuid::Uuid;
 
+use self::stored::Stored;
 use crate::base::Position;
 
 pub mod keys;
+mod shelves;
+mod stored;
+
+pub use shelves::Shelf;
 
 const IDENTITY: &[u8] = b"\0identity";
 const CURSOR: &[u8] = b"\0cursor";
+
+/// The form of a table's rows: another name means other rows, and a table of another name is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Its name.
+    pub name: &'static str,
+    /// The kinds of rows that lie together on shelves.
+    pub shelves: &'static [Shelf],
+}
 
 /// A row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -48,7 +61,7 @@ pub enum Error {
 }
 
 enum Rows {
-    Sled(sled::Db),
+    Stored(Stored),
     Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>),
 }
 
@@ -61,22 +74,20 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens or creates the table in `folder`, made by the view `format` from the log `log`.
+    /// Opens or creates the table in `folder`, with rows of the form `format` made from the log `log`.
     /// `cache_bytes` bounds sled's page cache.
     ///
     /// # Errors
     /// [`Error::Damaged`] and [`Error::Foreign`].
-    pub fn open(folder: &Path, format: &str, log: Uuid, cache_bytes: u64) -> Result<Self, Error> {
-        let db = guarded(folder, || {
-            sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(Some(500)).open()
-        })?;
-        let table = Self { rows: Rows::Sled(db), folder: folder.to_owned(), gate: RwLock::new(()) };
-        let wanted = format!("{format} of log {log}");
+    pub fn open(folder: &Path, format: &Format, log: Uuid, cache_bytes: u64) -> Result<Self, Error> {
+        let rows = Rows::Stored(Stored::open(folder, format.shelves, cache_bytes)?);
+        let table = Self { rows, folder: folder.to_owned(), gate: RwLock::new(()) };
+        let wanted = format!("{} of log {log}", format.name);
         match table.raw_get(IDENTITY)? {
             Some(found) if found == wanted.as_bytes() => {}
             Some(found) => {
                 return Err(Error::Foreign {
-                    table: folder.display().to_string(),
+                    table: table.folder.display().to_string(),
                     found: String::from_utf8_lossy(&found).into_owned(),
                     wanted,
                 });
@@ -93,7 +104,7 @@ impl Table {
     /// It can neither be opened nor begun again.
     pub fn open_or_begin_again(
         folder: &Path,
-        format: &str,
+        format: &Format,
         log: Uuid,
         cache_bytes: u64,
     ) -> Result<(Self, Option<Error>), Error> {
@@ -123,7 +134,7 @@ impl Table {
     /// Notes on disk that the table is not to be trusted, so that the next start begins it again even if
     /// the damage hides by then.
     pub fn mark_damaged(&self, why: &str) {
-        if let Rows::Sled(_) = &self.rows
+        if let Rows::Stored(_) = &self.rows
             && let Err(error) = std::fs::write(marker(&self.folder), why)
         {
             tracing::error!(%error, table = %self.folder.display(), "the damage cannot be noted");
@@ -180,7 +191,7 @@ impl Table {
     /// [`Error::Damaged`]
     pub fn flush(&self) -> Result<(), Error> {
         match &self.rows {
-            Rows::Sled(db) => guarded(&self.folder, || db.flush()).map(drop),
+            Rows::Stored(stored) => stored.flush(),
             Rows::Memory(_) => Ok(()),
         }
     }
@@ -204,16 +215,7 @@ impl Table {
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
         let _gate = self.gate.write();
         match &self.rows {
-            Rows::Sled(db) => {
-                let mut batch = sled::Batch::default();
-                for (key, value) in changes {
-                    match value {
-                        Some(value) => batch.insert(key, value),
-                        None => batch.remove(key),
-                    }
-                }
-                guarded(&self.folder, || db.apply_batch(batch))
-            }
+            Rows::Stored(stored) => stored.write(changes),
             Rows::Memory(rows) => {
                 let mut rows = rows.write();
                 for (key, value) in changes {
@@ -229,7 +231,7 @@ impl Table {
 
     fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match &self.rows {
-            Rows::Sled(db) => Ok(guarded(&self.folder, || db.get(key))?.map(|value| value.to_vec())),
+            Rows::Stored(stored) => stored.get(key),
             Rows::Memory(rows) => Ok(rows.read().get(key).cloned()),
         }
     }
@@ -241,18 +243,7 @@ impl Table {
             return Box::new(std::iter::empty());
         }
         match &self.rows {
-            Rows::Sled(db) => {
-                let mut rows = db.range(range);
-                Box::new(std::iter::from_fn(move || {
-                    let next = guarded(&self.folder, || {
-                        if backwards { rows.next_back() } else { rows.next() }.transpose()
-                    });
-                    match next {
-                        Ok(row) => row.map(|(key, value)| Ok((key.to_vec(), value.to_vec()))),
-                        Err(error) => Some(Err(error)),
-                    }
-                }))
-            }
+            Rows::Stored(stored) => stored.range(range, backwards),
             Rows::Memory(rows) => {
                 let mut range = range;
                 Box::new(std::iter::from_fn(move || {
@@ -291,20 +282,6 @@ fn is_empty(range: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(a), Bound::Included(b)) => a > b,
         (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
-    }
-}
-
-/// Runs one call of sled; its errors and its panics both mean that the table is not to be trusted.
-fn guarded<T>(folder: &Path, call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, Error> {
-    let damaged = |what: String| Error::Damaged { table: folder.display().to_string(), what };
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(damaged(error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            Err(damaged(text.unwrap_or_else(|| "sled panicked".to_owned())))
-        }
     }
 }
 

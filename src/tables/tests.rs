@@ -4,9 +4,14 @@ use super::keys::{Key, Parts};
 use super::*;
 use proptest::prelude::*;
 
+const FORM: Format = Format {
+    name: "test-1",
+    shelves: &[Shelf { kind: b's', tail_bytes: 1, mask: 0xf0 }, Shelf { kind: b't', tail_bytes: 3, mask: 0 }],
+};
+
 fn tables() -> (tempfile::TempDir, Vec<Table>) {
     let folder = tempfile::tempdir().unwrap();
-    let sled = Table::open(&folder.path().join("t"), "test-1", Uuid::nil(), 1 << 20).unwrap();
+    let sled = Table::open(&folder.path().join("t"), &FORM, Uuid::nil(), 1 << 20).unwrap();
     (folder, vec![Table::memory(), sled])
 }
 
@@ -34,14 +39,75 @@ fn a_batch_sees_itself_and_a_reader_sees_whole_batches() {
 #[test]
 fn another_format_or_log_is_foreign() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Table::open(folder.path(), "view-1", Uuid::nil(), 1 << 20).unwrap());
-    for (format, log) in [("view-2", Uuid::nil()), ("view-1", Uuid::max())] {
-        let refused = Table::open(folder.path(), format, log, 1 << 20).map(drop);
+    drop(Table::open(folder.path(), &FORM, Uuid::nil(), 1 << 20).unwrap());
+    for (name, log) in [("test-2", Uuid::nil()), ("test-1", Uuid::max())] {
+        let refused = Table::open(folder.path(), &Format { name, ..FORM }, log, 1 << 20).map(drop);
         assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
     }
 }
 
+/// Keys of rows on shelves and beside them: kinds that lie alone before, between and behind them.
+fn any_key() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![0..40_u64, (1_u64 << 40)..(1_u64 << 40) + 20];
+    (prop::sample::select(b"rstu".to_vec()), "[ab]{0,2}", number)
+        .prop_map(|(kind, text, number)| Key::of(kind).text(&text).number(number).build())
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn shelves_are_never_seen(
+        batches in prop::collection::vec(prop::collection::vec((any_key(), prop::option::of(0..9_usize)), 1..30), 1..8),
+        ranges in prop::collection::vec((any_key(), 1..12_usize, any_key(), any::<bool>()), 1..20),
+    ) {
+        let (_folder, tables) = tables();
+        let mut model = BTreeMap::new();
+        for (number, changes) in batches.into_iter().enumerate() {
+            let mut batches: Vec<_> = tables.iter().map(Table::batch).collect();
+            for (key, value) in changes {
+                let value = value.map(|length| vec![number as u8; length]);
+                for batch in &mut batches {
+                    match &value {
+                        Some(value) => batch.put(key.clone(), value.clone()),
+                        None => batch.delete(key.clone()),
+                    }
+                }
+                match value {
+                    Some(value) => drop(model.insert(key, value)),
+                    None => drop(model.remove(&key)),
+                }
+            }
+            for batch in &batches {
+                let seen: Vec<_> = batch.range(Bound::Included(b"r"), Bound::Excluded(b"v")).map(Result::unwrap).collect();
+                prop_assert_eq!(&seen, &model.clone().into_iter().collect::<Vec<_>>());
+            }
+            let changes: Vec<_> = batches.into_iter().map(Batch::into_changes).collect();
+            for (table, changes) in tables.iter().zip(changes) {
+                table.apply(changes, Position(number as u64)).unwrap();
+            }
+        }
+        for (key, length, other, excluded) in ranges {
+            let from = &key[..length.min(key.len())];
+            let from = if excluded { Bound::Excluded(from) } else { Bound::Included(from) };
+            let to = Bound::Excluded(&other[..]);
+            let bounds = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
+            let wanted: Vec<_> = if is_empty(&bounds) {
+                Vec::new()
+            } else {
+                model.range(bounds).map(|(key, value)| (key.clone(), value.clone())).collect()
+            };
+            for table in &tables {
+                let reader = table.reader();
+                prop_assert_eq!(reader.get(&key).unwrap(), model.get(&key).cloned());
+                let seen: Vec<_> = reader.range(from, to).map(Result::unwrap).collect();
+                prop_assert_eq!(&seen, &wanted);
+                let mut back: Vec<_> = reader.range_back(from, to).map(Result::unwrap).collect();
+                back.reverse();
+                prop_assert_eq!(&back, &wanted);
+            }
+        }
+    }
+
     #[test]
     fn keys_sort_as_their_parts(a in "[0-9.]{0,8}", b in "[0-9.]{0,8}", m: u64, n: u64) {
         let key = |text: &str, number| Key::of(b'k').text(text).newest_first(number).build();

@@ -686,7 +686,7 @@ fn printed(commits: &[Arc<Commit>]) -> Vec<String> {
 fn a_table_on_disk_holds_what_one_in_memory_holds() {
     let world = World::given("post 1/1/1; put 1/1/1; post 1/1/2; delete 1/1/1; post 1/1/1; post B:1/1/1");
     let folder = tempfile::tempdir().unwrap();
-    let table = Table::open(&folder.path().join("t"), FORMAT, Uuid::nil(), 1 << 20).unwrap();
+    let table = Table::open(&folder.path().join("t"), &FORMAT, Uuid::nil(), 1 << 20).unwrap();
     for run in world.records.chunks(4) {
         fold(&table, run).unwrap();
     }

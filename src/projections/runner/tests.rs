@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::base::Stamp;
 use crate::event::{Commit, Outcome};
-use crate::tables::{Batch, Read};
+use crate::tables::{Batch, Format, Read};
 
 /// One row for each commit.
 struct Seen;
 
 impl Projection for Seen {
-    const NAME: &'static str = "seen-1";
+    const FORMAT: Format = Format { name: "seen-1", shelves: &[] };
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         batch.put(commit.position.0.to_be_bytes().to_vec(), Vec::new());

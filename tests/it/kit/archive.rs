@@ -346,7 +346,7 @@ fn boot(
             let root = folder.path();
             let blobs = Blobs::open_local(&root.join("lake"), &root.join("staging")).expect("a lake");
             let here = boot_folder(root, boot);
-            let (state, why) = Table::open_or_begin_again(&here.join("state"), FORMAT, LOG, CACHE_BYTES)
+            let (state, why) = Table::open_or_begin_again(&here.join("state"), &FORMAT, LOG, CACHE_BYTES)
                 .expect("a state can be begun");
             let damaged = found == Found::Damaged("state");
             assert_eq!(why.is_some(), damaged, "what a crash leaves of the state can be opened: {why:?}");
