@@ -103,7 +103,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_elements: Option<u64>,
 
-    /// Most bytes of a file beside its bulk data; a quarter more of all files received at once [default: 128MiB]
+    /// Most bytes of a file beside its bulk data; as many of all files received at once [default: 128MiB]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_header: Option<ByteSize>,
