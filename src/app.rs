@@ -308,7 +308,8 @@ async fn observe(
         metrics::set(metrics::FEED_HEAD, progress.sequence);
         metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
         metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
-        let view = search.status().rows;
+        let found = search.status();
+        let view = found.rows;
         metrics::view_lag("search", view.lag());
         match log.stopped() {
             Some(why) => health.set("log", Status::Degraded, format!("nothing can be written: {why}")),
@@ -322,7 +323,13 @@ async fn observe(
             Err(error) => health.set("archive", Status::Unhealthy, error.to_string()),
         }
         match &view.state {
-            State::Live => health.set("search", Status::Healthy, format!("at {}", view.next)),
+            State::Live => {
+                let what = found.successor.map_or_else(
+                    || format!("at {}", view.next),
+                    |made| format!("at {}; made again beside it: {} of {}", view.next, made.next, made.head),
+                );
+                health.set("search", Status::Healthy, what);
+            }
             State::CatchingUp => {
                 health.set(
                     "search",

@@ -80,8 +80,9 @@ impl Admin for Operator {
     async fn rebuild(&self, view: &str) -> Result<(), AdminError> {
         match view {
             "search" => {
-                self.search.rebuild("the operator asked for it");
-                Ok(())
+                let search = self.search.clone();
+                let begun = tokio::task::spawn_blocking(move || search.rebuild()).await;
+                begun.map_err(|error| error.to_string()).flatten().map_err(AdminError::NotNow)
             }
             "archive" => Err(AdminError::NotNow(
                 "the archive's state is rebuilt while the archive is stopped".to_owned(),
@@ -92,11 +93,13 @@ impl Admin for Operator {
 
     async fn status(&self) -> serde_json::Value {
         let progress = self.archive.progress();
-        let view = self.search.status().rows;
+        let search = self.search.status();
+        let view = search.rows;
         serde_json::json!({
             "feed": progress.sequence,
             "archive": { "next": progress.next.0, "stopped": self.archive.stopped() },
-            "search": { "next": view.next.0, "state": format!("{:?}", view.state) },
+            "search": { "next": view.next.0, "state": format!("{:?}", view.state),
+                "successor": search.successor.map(|rows| rows.next.0) },
         })
     }
 }

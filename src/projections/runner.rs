@@ -197,11 +197,6 @@ impl<P: Projection> Running<P> {
         self.shared.complaint.send_replace(Some(error.to_string()));
     }
 
-    /// Throws the rows away and makes them again from position 0.
-    pub fn rebuild(&self, why: &str) {
-        self.shared.complaint.send_replace(Some(why.to_owned()));
-    }
-
     /// [`Self::complain`] for those who must not keep the view running.
     pub fn complaints(&self) -> impl Fn(&tables::Error) + Send + 'static {
         let complaint = self.shared.complaint.clone();

@@ -81,18 +81,15 @@ impl Shelf {
         Ok(whole)
     }
 
-    fn entries<'v>(
-        &self,
-        value: &'v [u8],
-    ) -> impl Iterator<Item = Result<(&'v [u8], &'v [u8]), Broken>> + use<'v> {
+    fn entries<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = Result<Entry<'v>, Broken>> + use<'v> {
         let (mut rest, tail_bytes) = (value, self.tail_bytes);
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
             let entry = take(rest, tail_bytes);
-            rest = entry.as_ref().map_or(&[][..], |(_, _, rest)| rest);
-            Some(entry.map(|(tail, value, _)| (tail, value)))
+            rest = entry.as_ref().map_or(&[][..], |(_, rest)| rest);
+            Some(entry.map(|(entry, _)| entry))
         })
     }
 }
@@ -101,12 +98,16 @@ impl Shelf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
-fn take(bytes: &[u8], tail_bytes: usize) -> Result<(&[u8], &[u8], &[u8]), Broken> {
+/// The end of a row's key, and the row's value.
+type Entry<'v> = (&'v [u8], &'v [u8]);
+
+/// The first entry, and what follows it.
+fn take(bytes: &[u8], tail_bytes: usize) -> Result<(Entry<'_>, &[u8]), Broken> {
     let (tail, rest) = bytes.split_at_checked(tail_bytes).ok_or(Broken)?;
     let (length, rest) = rest.split_first_chunk().ok_or(Broken)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Broken)?;
     let (value, rest) = rest.split_at_checked(length).ok_or(Broken)?;
-    Ok((tail, value, rest))
+    Ok(((tail, value), rest))
 }
 
 fn push(whole: &mut Vec<u8>, tail: &[u8], value: &[u8]) {

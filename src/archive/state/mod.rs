@@ -9,6 +9,7 @@
 //! | `B` version id | whether a blob lives, and since when it does not (`released`) |
 //! | `R` since version id | key of a released blob, oldest first (`released`) |
 //!
+//! Rows of the kinds `E` and `B` lie together on shelves ([`FORMAT`]).
 //! Invariant: rows change only in `archive::fold`, one batch for each run of records.
 //! Elsewhere: the decisions (`fold`).
 

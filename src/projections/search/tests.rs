@@ -1,5 +1,6 @@
 //! Tests of the search view: against a model, against the contract's tables, under damage.
 
+mod beside;
 mod contract;
 mod damage;
 mod kit;

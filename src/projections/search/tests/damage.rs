@@ -14,19 +14,19 @@ use crate::event::{Scope, StoreMode};
 use crate::projections::search::query::Resource;
 use crate::projections::search::{Search, SearchError};
 
-const SOON: Duration = Duration::from_secs(60);
-const LOG: Uuid = Uuid::from_u128(7);
+pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const LOG: Uuid = Uuid::from_u128(7);
 
 fn open(folder: &Path, log: Uuid, source: &Arc<Commits>) -> Search {
     Search::open(folder, log, 1 << 20, Arc::clone(source) as _).unwrap()
 }
 
-fn named(id: &str) -> serde_json::Value {
+pub(super) fn named(id: &str) -> serde_json::Value {
     json!({"00100020": {"vr": "LO", "Value": [id]}})
 }
 
 /// A log of some stores, an upsert and deletes; its last position.
-fn history(source: &Commits) -> (Fold, Position) {
+pub(super) fn history(source: &Commits) -> (Fold, Position) {
     let (mut fold, mut last) = (Fold::default(), Position(0));
     let partition = Partition::default();
     for n in 0..40_u32 {
@@ -39,12 +39,12 @@ fn history(source: &Commits) -> (Fold, Position) {
     (fold, last)
 }
 
-async fn dump_at(search: &Search, last: Position) -> String {
+pub(super) async fn dump_at(search: &Search, last: Position) -> String {
     search.reached(last, SOON).await.unwrap();
     search.dump().unwrap()
 }
 
-async fn studies_of(search: &Search, id: &str) -> Vec<String> {
+pub(super) async fn studies_of(search: &Search, id: &str) -> Vec<String> {
     let hits = search.query(query(Resource::AllStudies, &[("PatientID", id)])).await.unwrap();
     hits.items.iter().map(path).collect()
 }

@@ -1,0 +1,120 @@
+//! One search view as it runs: rows that follow the commits, and the index that follows the rows.
+//!
+//! Invariant: what it answers is of one moment, and nothing is answered before it has caught up.
+//! Elsewhere: which view answers, when there are two (`beside`).
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::find::{self, FindError};
+use super::overlay::{IndexStatus, Overlay};
+use super::query::SearchQuery;
+use super::{Hits, SearchError, dump, index};
+use crate::base::Position;
+use crate::projections::CommitSource;
+use crate::projections::runner::{self, Behind, Running, State};
+use crate::tables::Table;
+
+/// A running view; it ends when it is dropped or closed.
+pub(super) struct View {
+    running: Running<Overlay>,
+    overlay: Arc<Overlay>,
+    indexer: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.overlay.close();
+    }
+}
+
+impl View {
+    /// Starts to follow the commits.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub(super) fn start(
+        rows: runner::Place,
+        index: index::Place,
+        source: Arc<dyn CommitSource>,
+    ) -> std::io::Result<Self> {
+        let overlay = Arc::new(Overlay::new(index));
+        let running = runner::start(Arc::clone(&overlay), rows, source)?;
+        let (tended, complain) = (Arc::clone(&overlay), running.complaints());
+        let indexer = thread::Builder::new()
+            .name("search-index".to_owned())
+            .spawn(move || tended.tend(complain))
+            .inspect_err(|_| running.close())?;
+        Ok(Self { running, overlay, indexer: Mutex::new(Some(indexer)) })
+    }
+
+    pub(super) fn query(&self, query: &SearchQuery) -> Result<Hits, SearchError> {
+        let Self { running, overlay, .. } = self;
+        let table = self.ready()?;
+        let found = find::find(&table.reader(), &overlay.seen(), query);
+        found.map(|items| Hits { items }).map_err(|error| match error {
+            FindError::NoIndex => SearchError::NotReady(error.to_string()),
+            FindError::Rows(error) => {
+                running.complain(&error);
+                SearchError::Damaged(error.to_string())
+            }
+            FindError::Index(error) => {
+                overlay.complain(&error);
+                SearchError::Damaged(error.to_string())
+            }
+        })
+    }
+
+    fn ready(&self) -> Result<Arc<Table>, SearchError> {
+        let status = self.running.status();
+        let not_ready = |what: &str| {
+            Err(SearchError::NotReady(format!("{what}, at position {} of {}", status.next, status.head)))
+        };
+        match &status.state {
+            State::Live => self.running.table().map_or_else(|| not_ready("opening"), Ok),
+            State::CatchingUp => not_ready("catching up with the log"),
+            State::Rebuilding { why } => not_ready(&format!("rebuilding ({why})")),
+            State::Failed { why } => not_ready(why),
+            State::Closed => not_ready("closed"),
+        }
+    }
+
+    pub(super) async fn found(&self) -> Position {
+        self.running.found().await
+    }
+
+    pub(super) async fn reached(&self, position: Position, within: Duration) -> Result<(), Behind> {
+        self.running.reached(position, within).await
+    }
+
+    pub(super) fn rows(&self) -> runner::Status {
+        self.running.status()
+    }
+
+    pub(super) fn index(&self) -> IndexStatus {
+        self.overlay.status()
+    }
+
+    pub(super) fn flush(&self) {
+        self.overlay.flush();
+    }
+
+    pub(super) fn close(&self) {
+        self.overlay.close();
+        self.running.close();
+        if let Some(indexer) = self.indexer.lock().take() {
+            // A panic of the thread was reported when it happened; there is nothing left to stop.
+            drop(indexer.join());
+        }
+    }
+
+    pub(super) fn dump(&self) -> Result<String, String> {
+        let table = self.ready().map_err(|error| error.to_string())?;
+        self.flush();
+        let (reader, seen) = (table.reader(), self.overlay.seen());
+        dump::dump(&reader, &seen)
+    }
+}
