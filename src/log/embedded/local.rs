@@ -128,53 +128,60 @@ pub(in crate::log) struct Copy {
 pub(in crate::log) fn open_copy(folder: &Path, segment_bytes: u64, log: Uuid) -> Result<Copy, OpenError> {
     loop {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let from = match recovery::open(disk, folder, segment_bytes, log, &[]) {
+        let error = match recovery::open(disk, folder, segment_bytes, log, &[]) {
             Ok(Opened { writer, durable, report }) => {
                 return Ok(Copy { copier: Copier(writer), segments: Segments(durable), report });
             }
-            Err(error @ OpenError::Damaged { .. }) => {
-                let OpenError::Damaged { file, position, .. } = &error else { return Err(error) };
-                let first = named_position(file, SEGMENT_SUFFIX).unwrap_or(*position);
-                tracing::warn!(%error, "a segment of the copied log is damaged and will be copied again");
-                first
-            }
-            Err(OpenError::MissingSegment { from, to }) => {
-                tracing::warn!(%from, %to, "a segment of the copied log is missing and will be copied again");
-                from
-            }
-            Err(error) => return Err(error),
+            Err(error) => error,
         };
-        put_aside(folder, from)?;
+        let from = match &error {
+            OpenError::Damaged { file, position, .. } => {
+                named_position(file, SEGMENT_SUFFIX).unwrap_or(*position)
+            }
+            OpenError::MissingSegment { from, .. } => *from,
+            OpenError::Locked(_)
+            | OpenError::Io { .. }
+            | OpenError::ForeignLog { .. }
+            | OpenError::FutureVersion { .. }
+            | OpenError::CursorBeyondEnd { .. } => return Err(error),
+        };
+        tracing::warn!(%error, %from, "the copied log is damaged, and copied again from here on");
+        if put_aside(folder, from)? == 0 {
+            return Err(error);
+        }
     }
 }
 
-/// Moves the segment that holds `from` and all that follow out of the way, with their indexes.
-pub(in crate::log) fn put_aside(folder: &Path, from: Position) -> Result<(), OpenError> {
+/// Moves the segment that begins at `from` and all that follow out of the way, with their indexes and that of
+/// the segment before them, which has none while it grows; answers how many files that were.
+pub(in crate::log) fn put_aside(folder: &Path, from: Position) -> Result<usize, OpenError> {
     let disk = RealDisk;
     let io = |error| OpenError::io(folder, &error);
     let names = disk.list(folder).map_err(io)?;
-    let place =
-        |name: &str| named_position(name, SEGMENT_SUFFIX).or_else(|| named_position(name, INDEX_SUFFIX));
-    let aside = free_folder(&disk, folder).map_err(io)?;
-    let mut concerned: Vec<_> = names
-        .iter()
-        .filter_map(|name| place(name).filter(|first| *first >= from).map(|at| (at, name)))
-        .collect();
-    // The last first: a crash in between leaves segments that follow each other, and no index without one.
+    let firsts = |suffix| names.iter().filter_map(move |name| Some((named_position(name, suffix)?, name)));
+    let last = firsts(SEGMENT_SUFFIX).map(|(first, _)| first).filter(|first| *first < from).max();
+    let mut concerned: Vec<_> = firsts(SEGMENT_SUFFIX).filter(|(first, _)| *first >= from).collect();
+    concerned.extend(firsts(INDEX_SUFFIX).filter(|(first, _)| Some(*first) >= last));
+    if concerned.is_empty() {
+        return Ok(0);
+    }
+    // The last first: a crash in between leaves segments that follow each other.
     concerned.sort_by(|a, b| b.cmp(a));
-    for (_, name) in concerned {
+    let aside = free_folder(&disk, folder).map_err(io)?;
+    for (_, name) in &concerned {
         disk.rename(&folder.join(name), &aside.join(name)).map_err(io)?;
         disk.sync_folder(folder).map_err(io)?;
     }
-    disk.sync_folder(&aside).map_err(io)
+    disk.sync_folder(&aside).map_err(io)?;
+    Ok(concerned.len())
 }
 
 fn free_folder(disk: &RealDisk, folder: &Path) -> std::io::Result<PathBuf> {
     let replaced = folder.join(REPLACED_FOLDER);
     disk.create_folder(&replaced)?;
-    let taken = disk.list(&replaced)?;
-    let free = (0..=taken.len()).map(|number| number.to_string()).find(|name| !taken.contains(name));
-    let aside = replaced.join(free.expect("one more name than there are folders is free"));
+    let taken = disk.list(&replaced)?.len();
+    let free = (0..=taken).map(|number| replaced.join(number.to_string())).find(|path| !path.exists());
+    let aside = free.expect("one more name than there are folders is free");
     disk.create_folder(&aside)?;
     Ok(aside)
 }

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod dicom;
 pub(crate) mod folder;
 pub(crate) mod history;
+pub(crate) mod kafka;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod served;
