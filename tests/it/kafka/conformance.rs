@@ -136,9 +136,11 @@ async fn torn_and_damaged_segments_are_copied_again() {
     log.close().await;
     drop(log);
     let segments = || {
-        let mut found: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder")
+        let mut found: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
             .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.extension().is_some_and(|end| end == "kylog")).collect();
+            .filter(|path| path.extension().is_some_and(|end| end == "kylog"))
+            .collect();
         found.sort();
         found
     };
@@ -158,7 +160,8 @@ async fn torn_and_damaged_segments_are_copied_again() {
     std::fs::write(&second, bytes).expect("it is damaged");
     std::fs::remove_file(second.with_extension("index")).expect("an index");
     // A view has passed everything: the log is not there before that.
-    let opened = KafkaLog::open(folder.path(), settings.clone(), Arc::new(SystemClock), name, &[Position(20)]);
+    let opened =
+        KafkaLog::open(folder.path(), settings.clone(), Arc::new(SystemClock), name, &[Position(20)]);
     let (log, report) = opened.await.expect("it can be opened");
     assert!(report.tail < Position(20));
     assert_eq!(everything(&log), records);
