@@ -65,6 +65,8 @@ struct Plan {
     ports: Vec<(u16, u16)>,
     /// More listeners: name, protocol, port.
     listeners: Vec<(&'static str, &'static str, u16)>,
+    /// The port by which clients are told to come to the broker's last listener, if not its own.
+    advertised: Option<u16>,
     /// More lines of its settings.
     more: String,
 }
@@ -88,10 +90,14 @@ impl Plan {
             listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
             protocols.push_str(&format!(",{name}:{protocol}"));
         }
+        let advertised = match (self.listeners.last(), self.advertised) {
+            (Some((_, _, own)), Some(other)) => listeners.replace(&format!(":{own}"), &format!(":{other}")),
+            _ => listeners.clone(),
+        };
         let replicas = self.ports.len().min(3);
         format!(
             "process.roles=broker,controller\nnode.id={}\ncontroller.quorum.voters={}\n\
-             listeners={listeners},CONTROL://127.0.0.1:{control}\nadvertised.listeners={listeners}\n\
+             listeners={listeners},CONTROL://127.0.0.1:{control}\nadvertised.listeners={advertised}\n\
              listener.security.protocol.map={protocols}\ninter.broker.listener.name=PLAIN\n\
              controller.listener.names=CONTROL\nlog.dirs={}\nauto.create.topics.enable=false\n\
              offsets.topic.num.partitions=1\noffsets.topic.replication.factor={replicas}\n\
@@ -201,6 +207,20 @@ impl Broker {
         listeners: Vec<(&'static str, &'static str, u16)>,
         more: impl Fn(&Path) -> String,
     ) -> Self {
+        Self::started(jars, listeners, None, more)
+    }
+
+    /// With a listener on `own` whose clients are told to come to `advertised`.
+    pub(crate) fn proxied(jars: &Path, own: u16, advertised: u16) -> Self {
+        Self::started(jars, vec![("PROXIED", "PLAINTEXT", own)], Some(advertised), |_| String::new())
+    }
+
+    fn started(
+        jars: &Path,
+        listeners: Vec<(&'static str, &'static str, u16)>,
+        advertised: Option<u16>,
+        more: impl Fn(&Path) -> String,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let plan = Plan {
             jars: jars.to_owned(),
@@ -208,6 +228,7 @@ impl Broker {
             id: 0,
             ports: vec![(free_port(), free_port())],
             listeners,
+            advertised,
             more: more(folder.path()),
         };
         plan.format();
@@ -254,6 +275,7 @@ impl Cluster {
                 id,
                 ports: ports.clone(),
                 listeners: Vec::new(),
+                advertised: None,
                 more: String::new(),
             })
             .collect();
@@ -268,8 +290,18 @@ impl Cluster {
         &self.address
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::new(&self.address)
+    /// Waits until every replica of `topic` is in sync again.
+    pub(crate) fn settled(&self, topic: &str) {
+        let client = Client::new(&self.address);
+        let (consumer, began) = (client.consumer(), Instant::now());
+        loop {
+            let found = consumer.fetch_metadata(Some(topic), Duration::from_secs(5));
+            if found.is_ok_and(|found| found.topics()[0].partitions()[0].isr().len() == self.nodes.len()) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "the replicas do not come into sync");
+            sleep(Duration::from_millis(50));
+        }
     }
 }
 
