@@ -6,11 +6,15 @@
 # who they are: publish the port to loopback or to a network whose every member may read and delete.
 
 FROM rust:1-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
+  && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --bin kymo
 
 FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
+  && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --no-create-home kymo && install -d -o kymo -g kymo /data
 COPY --from=build /source/target/release/kymo /usr/local/bin/kymo
 COPY LICENSE /usr/share/doc/kymo/LICENSE

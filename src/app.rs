@@ -4,7 +4,7 @@
 //! `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
 //! process out, `node` names this node.
 //! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
-//! Elsewhere: what the rooms do; the command line (`main`).
+//! Elsewhere: what the rooms do; how the log is opened (`opening`); the command line (`main`).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,7 @@ use crate::blob::{self, Blobs, Lake};
 use crate::config::{Config, Keep};
 use crate::event::Commit;
 use crate::http;
-use crate::log::Log;
-use crate::log::embedded::follow::SegmentReader;
-use crate::log::embedded::{self, EmbeddedLog};
+use crate::log::{self, Condition, Log, embedded, kafka};
 use crate::ops::health::{Health, Status};
 use crate::ops::metrics;
 use crate::projections::CommitSource;
@@ -33,6 +31,10 @@ use crate::projections::runner::State;
 use crate::projections::search::Search;
 use crate::tables::{self, Table};
 use crate::workers::{self, sweep};
+
+use opening::{Name, Opener};
+
+mod opening;
 
 /// Why an archive does not start. Nothing was lost; the text says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,15 @@ pub enum StartError {
     /// The log.
     #[error(transparent)]
     Log(#[from] embedded::OpenError),
+    /// The log in Kafka.
+    #[error(transparent)]
+    Kafka(#[from] kafka::OpenError),
+    /// The log lies elsewhere, and this is what a node keeps of it.
+    #[error("{0} holds the copy of a Kafka topic: name the brokers with 'kafka-brokers'")]
+    CopyOfTopic(PathBuf),
+    /// The log refuses to be read.
+    #[error(transparent)]
+    Unread(#[from] log::ReadError),
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] blob::Error),
@@ -128,7 +139,7 @@ pub struct Node {
     /// What is found.
     pub search: Search,
     /// The log under it.
-    pub log: Arc<EmbeddedLog>,
+    pub log: Arc<dyn Log>,
     /// What was found when the log was opened.
     pub report: embedded::OpenReport,
     /// How it is.
@@ -149,36 +160,22 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Arc::new(Ids::from_os());
         let node = node_id(&config.data, ids.next(clock.now()))?;
-        let known = match folders.log().is_dir() {
-            true => SegmentReader::new(&folders.log(), Position(0)).log_id()?,
-            false => None,
-        };
-        let new_log = ids.next(clock.now());
         let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
-        if known.is_none()
-            && let Some(file) = any_instance(&blobs, &config.lake).await?
-        {
-            return Err(StartError::NoLog { log: folders.log(), file });
-        }
+        let opener = Opener { config, folders: &folders, clock: &clock, ids: &ids, node, blobs: &blobs };
+        let Name { log: name, here } = opener.name().await?;
         // The state is opened first: its cursor says how far the log must reach.
-        let (state, why) = Table::open_or_begin_again(
-            &folders.state(),
-            &archive::state::FORMAT,
-            known.unwrap_or(new_log),
-            config.cache_bytes,
-        )?;
+        let (state, why) =
+            Table::open_or_begin_again(&folders.state(), &archive::state::FORMAT, name, config.cache_bytes)?;
         let cursors = [state.cursor()?];
         if let Some(why) = why {
             tracing::warn!(%why, "the archive's state is thrown away and folded again from the log");
-        } else if known.is_some() && cursors == [Position(0)] {
+        } else if here && cursors == [Position(0)] {
             tracing::warn!("the archive's state is not there or empty, and is folded again from the log");
         }
-        let (log, report) =
-            EmbeddedLog::open(&folders.log(), config.log, Arc::clone(&clock), new_log, &cursors)?;
-        let log = Arc::new(log);
+        let (log, report) = opener.open(name, &cursors).await?;
         let archive = Archive::open(archive::Parts {
-            log: Arc::clone(&log) as Arc<dyn Log>,
-            blobs,
+            log: Arc::clone(&log),
+            blobs: blobs.clone(),
             lake: config.lake.clone(),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
@@ -186,15 +183,18 @@ impl Node {
             state,
             settings: config.archive.clone(),
         })?;
-        if report.tail < Position(2) {
-            archive.begin_log(report.log).await?;
-        }
+        opener.begin(&archive, &report).await?;
         let source = Arc::new(Commits(archive.clone()));
         let search = Search::open(&folders.views(), report.log, config.cache_bytes, source)
             .map_err(StartError::Search)?;
         let found = search.found().await;
-        if found > report.tail {
-            return Err(embedded::OpenError::CursorBeyondEnd { cursor: found, tail: report.tail }.into());
+        match found.0.checked_sub(1).map(Position).filter(|_| found > report.tail) {
+            None => {}
+            Some(_) if config.kafka.is_none() => {
+                return Err(embedded::OpenError::CursorBeyondEnd { cursor: found, tail: report.tail }.into());
+            }
+            // What is missing here of the copy is fetched again.
+            Some(last) => archive.reached(last, Duration::MAX).await?,
         }
         let health = Health::new(Arc::clone(&clock));
         Ok(Self { archive, search, log, report, health, ids, clock, _lock: lock })
@@ -206,16 +206,17 @@ impl Node {
     /// The fold or a view has stopped.
     pub async fn caught_up(&self, mut progress: impl FnMut(Position, Position)) -> Result<(), ReadError> {
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        let wanted = self.archive.start_tail();
         loop {
+            let wanted = self.archive.start_tail();
+            let known = !matches!(self.archive.up_to_date(), Err(ReadError::EndUnknown));
             match self.archive.ready() {
-                Ok(()) | Err(ReadError::Behind { .. }) => {}
+                Ok(()) | Err(ReadError::Behind { .. } | ReadError::EndUnknown) => {}
                 Err(error) => return Err(error),
             }
             let view = self.search.status().rows;
             let reached = view.next.min(self.archive.progress().next);
             progress(reached, wanted);
-            if reached >= wanted {
+            if known && reached >= wanted {
                 return Ok(());
             }
             if let State::Failed { why } = view.state {
@@ -292,7 +293,7 @@ impl Node {
 async fn observe(
     archive: Archive,
     search: Search,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn Log>,
     health: Health,
     stop: CancellationToken,
 ) {
@@ -311,14 +312,18 @@ async fn observe(
         let found = search.status();
         let view = found.rows;
         metrics::view_lag("search", view.lag());
-        match log.stopped() {
-            Some(why) => health.set("log", Status::Degraded, format!("nothing can be written: {why}")),
-            None => health.set("log", Status::Healthy, format!("{tail} records")),
+        match log.condition() {
+            Condition::Well(how) => health.set("log", Status::Healthy, how),
+            Condition::Troubled(why) => health.set("log", Status::Degraded, why),
+            Condition::Broken(why) => health.set("log", Status::Unhealthy, why),
         }
-        match archive.ready() {
+        match archive.ready().and_then(|()| archive.up_to_date()) {
             Ok(()) => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
             Err(ReadError::Behind { wanted, reached }) => {
                 health.set("archive", Status::Degraded, format!("catching up: {reached} of {wanted}"));
+            }
+            Err(error @ ReadError::EndUnknown) => {
+                health.set("archive", Status::Degraded, error.to_string());
             }
             Err(error) => health.set("archive", Status::Unhealthy, error.to_string()),
         }

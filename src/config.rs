@@ -15,13 +15,16 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use self::kafka::KafkaGiven;
 use crate::blob::Lake;
 use crate::dicom::scan::Limits;
 use crate::{archive, http, log};
 
+mod kafka;
+
 /// The settings as given, each of them optional.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct Given {
     /// Address and port to serve on [default: 127.0.0.1:8080]. Beyond loopback only with --allow-remote.
     #[arg(long, value_name = "ADDR")]
@@ -173,6 +176,15 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
 
+    /// Answer reads while this node has not caught up with the log, or no broker can be asked
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_stale_reads: Option<bool>,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    kafka: KafkaGiven,
+
     /// Log lines as JSON
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,9 +240,12 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>
 /// A setting that cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSetting {
-    /// Unknown, or not of its form.
+    /// Not of its form.
     #[error("{0}")]
     Form(Box<figment::Error>),
+    /// There is none of this name.
+    #[error("there is no setting '{0}'")]
+    Unknown(String),
     /// Of the right form, and yet impossible.
     #[error("the setting '{name}' is impossible: {what}")]
     Impossible {
@@ -264,6 +279,8 @@ pub struct Config {
     pub archive: archive::Settings,
     /// Of the log room.
     pub log: log::embedded::Settings,
+    /// Where the log is, if not in this node's own files.
+    pub kafka: Option<log::kafka::Settings>,
     /// Of the http room.
     pub http: http::Settings,
     /// What is logged.
@@ -289,12 +306,21 @@ pub fn read(file: Option<&std::path::Path>, flags: &Given) -> Result<Config, Bad
     let variables = Env::prefixed("KYMO_")
         .filter(|key| !key.starts_with("TEST_") && key != "CONFIG")
         .map(|key| key.as_str().to_ascii_lowercase().replace('_', "-").into());
-    let given: Given = figment
-        .merge(variables)
-        .merge(Serialized::defaults(flags))
-        .extract()
-        .map_err(|error| BadSetting::Form(Box::new(error)))?;
-    given.checked()
+    let figment =
+        figment.merge(variables).merge(Serialized::defaults(flags)).merge(Serialized::defaults(&flags.kafka));
+    let form = |error| BadSetting::Form(Box::new(error));
+    let names: figment::value::Dict = figment.extract().map_err(form)?;
+    if let Some(unknown) = names.keys().find(|name| !is_setting(name)) {
+        return Err(BadSetting::Unknown(unknown.clone()));
+    }
+    let kafka = figment.extract::<KafkaGiven>().map_err(form)?.with_flags(&flags.kafka);
+    Given { kafka, ..figment.extract().map_err(form)? }.checked()
+}
+
+/// Whether a flag has this name, which is the name in files and variables too; or a table that is none.
+fn is_setting(name: &str) -> bool {
+    let flags = Given::augment_args(clap::Command::new("kymo"));
+    name == kafka::TABLE || flags.get_arguments().any(|flag| flag.get_long() == Some(name))
 }
 
 impl Given {
@@ -328,6 +354,7 @@ impl Given {
             cache_bytes,
             archive: self.archive()?,
             log: self.log()?,
+            kafka: self.kafka.checked(self.log()?.segment_bytes)?,
             trace_json: self.trace_json.unwrap_or(false),
             trace: self.trace.clone().unwrap_or_else(|| "info".to_owned()),
             http: self.http()?,
@@ -362,6 +389,10 @@ impl Given {
             },
             validity: nonzero("validity", self.validity, default.validity)?,
             outcome_wait: nonzero("outcome-wait", self.outcome_wait, default.outcome_wait)?,
+            stale_reads: match self.allow_stale_reads {
+                Some(true) => archive::StaleReads::Allowed,
+                Some(false) | None => archive::StaleReads::Refused,
+            },
             ..default
         })
     }

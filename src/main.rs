@@ -55,7 +55,10 @@ enum Command {
         settings: Box<Given>,
     },
     /// Prints the events of the log as JSON lines; takes no lock and runs beside a server
+    #[command(args_conflicts_with_subcommands = true)]
     Log {
+        #[command(subcommand)]
+        about: Option<AboutLog>,
         /// First position to print
         #[arg(long, default_value_t = 0)]
         from: u64,
@@ -75,11 +78,21 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum AboutLog {
+    /// Makes the Kafka topic with the settings a log needs, unless it is there, and checks it
+    Create {
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
+}
+
 fn main() -> ExitCode {
     let line = Line::parse();
     let (Command::Serve { settings }
     | Command::Rebuild { settings, .. }
     | Command::Verify { settings }
+    | Command::Log { about: Some(AboutLog::Create { settings }), .. }
     | Command::Log { settings, .. }
     | Command::Import { settings, .. }) = &line.command;
     let outcome = config::read(line.config.as_deref(), settings).map_err(Into::into).and_then(|config| {
@@ -90,6 +103,7 @@ fn main() -> ExitCode {
                 Command::Serve { .. } => cli::serve::run(config).await,
                 Command::Rebuild { views, .. } => cli::rebuild::run(&config, &views).await,
                 Command::Verify { .. } => cli::verify::run(&config).await,
+                Command::Log { about: Some(AboutLog::Create { .. }), .. } => cli::log::create(&config).await,
                 Command::Log { from, follow, .. } => cli::log::run(&config, from, follow).await,
                 Command::Import { paths, .. } => cli::import::run(&config, paths).await,
             }

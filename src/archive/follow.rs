@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::fold::{self, FoldError};
 use super::headers::Headers;
 use super::state::Meta;
-use super::{Archive, Inner, Parts, ReadError, commits, submit};
+use super::{Archive, Inner, Parts, ReadError, StaleReads, commits, submit};
 use crate::base::{Position, Stamp};
 use crate::log::Record;
 
@@ -162,10 +162,10 @@ impl Archive {
         self.0.head.subscribe()
     }
 
-    /// The log's end as it was when this node started.
+    /// The log's end as it was when this node started, as far as that is known.
     #[must_use]
     pub fn start_tail(&self) -> Position {
-        self.0.start_tail
+        self.0.parts.log.start_end(self.0.start_tail).unwrap_or(self.0.start_tail)
     }
 
     /// Why nothing can be written, or nothing at all be answered, if so.
@@ -174,16 +174,28 @@ impl Archive {
         self.0.stopped.borrow().clone().or_else(|| self.0.parts.log.stopped())
     }
 
-    /// Whether the fold has reached the log's end as it was at the start.
+    /// Whether the fold has reached the log's end as it was at the start, or need not have.
     ///
     /// # Errors
-    /// [`ReadError::Behind`] while it has not, [`ReadError::Stopped`] when it never will.
+    /// [`ReadError::Behind`] or [`ReadError::EndUnknown`] while it has not, [`ReadError::Stopped`] when it never
+    /// will.
     pub fn ready(&self) -> Result<(), ReadError> {
         if let Some(why) = self.0.stopped.borrow().clone() {
             return Err(ReadError::Stopped(why));
         }
+        match self.0.parts.settings.stale_reads {
+            StaleReads::Allowed => Ok(()),
+            StaleReads::Refused => self.up_to_date(),
+        }
+    }
+
+    /// Whether the fold has reached the log's end as it was at the start.
+    ///
+    /// # Errors
+    /// [`ReadError::Behind`], [`ReadError::EndUnknown`]
+    pub fn up_to_date(&self) -> Result<(), ReadError> {
         let reached = self.progress().next;
-        let wanted = self.0.start_tail;
+        let wanted = self.0.parts.log.start_end(self.0.start_tail).ok_or(ReadError::EndUnknown)?;
         if reached >= wanted { Ok(()) } else { Err(ReadError::Behind { wanted, reached }) }
     }
 

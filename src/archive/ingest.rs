@@ -257,11 +257,12 @@ impl Ingest {
 
     async fn store_window(&mut self, window: Vec<Part>, stored: &mut Stored) -> Result<(), SubmitError> {
         let mut slots = Vec::with_capacity(window.len());
+        let mut passed_the_end = None;
         let (mut files, mut events) = (Vec::new(), Vec::new());
         for part in window {
             match part {
                 Part::Refused(outcome) => slots.push(Slot::Done(*outcome)),
-                Part::Staged(part) if self.is_stored(&part)? => {
+                Part::Staged(part) if self.is_stored(&part, &mut passed_the_end).await? => {
                     slots.push(Slot::Done(part.identity.refused(PartRefusal::AlreadyStored)));
                 }
                 Part::Staged(part) => {
@@ -296,13 +297,25 @@ impl Ingest {
         Ok(())
     }
 
-    /// Whether the fold would refuse the part for sure: it has seen the log to its end, and says so.
-    fn is_stored(&self, part: &StagedPart) -> Result<bool, SubmitError> {
-        if self.archive.progress().next < self.archive.0.parts.log.tail() {
+    /// Whether the fold would refuse the part for sure: it has seen the log to its end, and says so. The log is
+    /// asked for its end only for the first part of a window that looks refused.
+    async fn is_stored(
+        &self,
+        part: &StagedPart,
+        passed_the_end: &mut Option<bool>,
+    ) -> Result<bool, SubmitError> {
+        let refused = || -> Result<bool, SubmitError> {
+            let live = self.archive.live(&self.asking.partition, &part.identity.key())?;
+            Ok(decide_instance(live.as_ref(), self.mode).is_err())
+        };
+        if !refused()? {
             return Ok(false);
         }
-        let live = self.archive.live(&self.asking.partition, &part.identity.key())?;
-        Ok(decide_instance(live.as_ref(), self.mode).is_err())
+        let passed = match *passed_the_end {
+            Some(passed) => passed,
+            None => *passed_the_end.insert(self.archive.has_passed_the_end().await),
+        };
+        Ok(passed && refused()?)
     }
 
     fn event(&self, part: StagedPart) -> (Head, Staged, Identity, Option<u16>, SpoolRange) {

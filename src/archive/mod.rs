@@ -50,6 +50,8 @@ pub struct Settings {
     pub validity: Duration,
     /// How long a request waits for its outcome.
     pub outcome_wait: Duration,
+    /// Whether reads are answered before this node knows all that was acknowledged before its start.
+    pub stale_reads: StaleReads,
     /// Encoded events of a request kept in memory before they go to a temporary file.
     pub spool_bytes: usize,
 }
@@ -64,9 +66,19 @@ impl Default for Settings {
             parts: 20_000,
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
+            stale_reads: StaleReads::Refused,
             spool_bytes: 1 << 20,
         }
     }
+}
+
+/// Reads of a node that has not caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleReads {
+    /// Answered 503.
+    Refused,
+    /// Answered with what this node knows.
+    Allowed,
 }
 
 /// Who asks, and in which request.
@@ -147,6 +159,9 @@ pub enum ReadError {
         /// The first position not yet folded.
         reached: Position,
     },
+    /// The log's end is not known yet: what is missing here cannot be told.
+    #[error("the log's end is not known yet")]
+    EndUnknown,
     /// The fold stopped and will not go on until the archive is started again.
     #[error("the archive has stopped: {0}")]
     Stopped(String),
@@ -179,7 +194,7 @@ struct Inner {
     progress: watch::Sender<Progress>,
     head: watch::Sender<Position>,
     stopped: watch::Sender<Option<String>>,
-    /// The log's end as it was at the start: until the fold has reached it, nothing is answered.
+    /// This node's part of the log as it was at the start.
     start_tail: Position,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,

@@ -95,9 +95,15 @@ impl Submitted {
         let until = self.until;
         let both = async {
             match (&mut self.appending).await {
-                Ok(_) => (&mut self.registered.outcome).await.map_err(|_| SubmitError::Unknown { until }),
+                // Where it is not known whether the record lies in the log, the fold tells if it ever passes it.
+                Ok(_) | Err(AppendError::Unknown(_)) => {
+                    (&mut self.registered.outcome).await.map_err(|_| SubmitError::Unknown { until })
+                }
+                Err(AppendError::TooLarge { length_bytes, limit_bytes }) => {
+                    Err(SubmitError::TooLarge { length_bytes, limit_bytes })
+                }
                 // The record may lie in the log all the same: only the fold can tell, and it has stopped too.
-                Err(_) => Err(SubmitError::Unknown { until }),
+                Err(AppendError::Stopped(_) | AppendError::Busy) => Err(SubmitError::Unknown { until }),
             }
         };
         tokio::time::timeout(wait, both).await.unwrap_or(Err(SubmitError::Unknown { until }))
@@ -133,6 +139,7 @@ impl Archive {
             AppendError::TooLarge { length_bytes, limit_bytes } => {
                 SubmitError::TooLarge { length_bytes, limit_bytes }
             }
+            AppendError::Unknown(_) => SubmitError::Unknown { until: head.valid_until },
             AppendError::Stopped(_) | AppendError::Busy => SubmitError::Unavailable(error.to_string()),
         })?;
         if self.0.stopped.borrow().is_some() {
@@ -172,8 +179,10 @@ impl Archive {
         asking: &Asking,
         scope: Scope,
     ) -> Result<(Option<Position>, Outcome), SubmitError> {
-        let reached = self.progress().next >= self.0.parts.log.tail();
-        if reached && self.first_live(&asking.partition, &scope)?.is_none() {
+        // What other nodes have appended meanwhile is looked for only when it matters, and before the answer.
+        let nothing = self.first_live(&asking.partition, &scope)?.is_none();
+        if nothing && self.has_passed_the_end().await && self.first_live(&asking.partition, &scope)?.is_none()
+        {
             return Ok((None, Outcome::Refused(Refusal::NothingMatches)));
         }
         let archive = self.clone();
@@ -182,6 +191,17 @@ impl Archive {
         let telling = tokio::spawn(async move { archive.tell(&asking, Payload::Deleted { scope }).await });
         let decided = finished(telling).await??;
         Ok((Some(decided.position), decided.outcome))
+    }
+
+    /// Whether the fold has passed the log's end as asked for now: only then may a refusal be predicted.
+    pub(super) async fn has_passed_the_end(&self) -> bool {
+        match self.0.parts.log.end().await {
+            Ok(end) => self.progress().next >= end,
+            Err(error) => {
+                tracing::debug!(%error, "no refusal can be predicted");
+                false
+            }
+        }
     }
 
     /// Says that files are about to be removed; gives those that may go.

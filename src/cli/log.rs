@@ -1,4 +1,5 @@
 //! `kymo log`: the events as JSON lines. Takes no lock and shows only what durable marks cover.
+//! `kymo log create`: makes the topic of a log in Kafka.
 //!
 //! Elsewhere: the reader (`kymo::log::embedded::SegmentReader`).
 
@@ -13,6 +14,7 @@ use kymo::config::Config;
 use kymo::event::codec::{self, DecodeError};
 use kymo::log::Record;
 use kymo::log::embedded::follow::SegmentReader;
+use kymo::log::kafka::{self, Created};
 use serde_json::json;
 
 const READ_BYTES: usize = 4 << 20;
@@ -40,6 +42,17 @@ pub(crate) async fn run(config: &Config, from: u64, follow: bool) -> anyhow::Res
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+pub(crate) async fn create(config: &Config) -> anyhow::Result<ExitCode> {
+    let Some(settings) = &config.kafka else { bail!("name the brokers with --kafka-brokers") };
+    match kafka::create_topic(settings).await? {
+        Created::Now { replicas } => {
+            println!("the topic '{}' is made, with {replicas} replicas", settings.topic)
+        }
+        Created::Before => println!("the topic '{}' was there already, and can be a log", settings.topic),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn line(record: &Record) -> serde_json::Value {

@@ -12,7 +12,6 @@ use kymo::base::Position;
 use kymo::config::Config;
 use kymo::event::codec;
 use kymo::event::{Payload, Section};
-use kymo::log::Log;
 use kymo::log::embedded::disk::RealDisk;
 use kymo::log::embedded::verify::{Finding, Kind, verify};
 use kymo::projections::search::Search;
@@ -98,7 +97,7 @@ async fn files(node: &Node, wrong: &mut Vec<String>) -> anyhow::Result<()> {
 
 /// Each view against one made afresh, in memory, from the first record.
 async fn views(node: &Node, config: &Config, wrong: &mut Vec<String>) -> anyhow::Result<()> {
-    let log = Arc::clone(&node.log) as Arc<dyn Log>;
+    let log = Arc::clone(&node.log);
     let fresh = app::scratch(log, config.lake.clone())?;
     let last = node.log.tail().0.checked_sub(1).map(Position);
     if let Some(last) = last {

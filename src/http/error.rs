@@ -175,7 +175,7 @@ impl Error {
             Self::TooLate
                 | Self::CatchingUp(_)
                 | Self::NotVisibleYet(_)
-                | Self::Read(ReadError::Behind { .. })
+                | Self::Read(ReadError::Behind { .. } | ReadError::EndUnknown)
         )
     }
 }
@@ -204,6 +204,7 @@ fn read_status(error: &ReadError) -> StatusCode {
         ReadError::State(_)
         | ReadError::Log(_)
         | ReadError::Behind { .. }
+        | ReadError::EndUnknown
         | ReadError::Stopped(_)
         | ReadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ReadError::Blob(file) => blob_status(file),

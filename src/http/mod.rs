@@ -52,6 +52,9 @@ const DICOM: &str = "application/dicom";
 /// Media type of metadata and search answers.
 const DICOM_JSON: &str = "application/dicom+json";
 
+/// Stands for the log's end at the start, which a node may come to know only later.
+const BEFORE_THE_START: u64 = u64::MAX;
+
 /// What the handlers use. Clones are the same archive.
 #[derive(Clone)]
 pub struct App {
@@ -61,7 +64,7 @@ pub struct App {
     metrics: Option<Metrics>,
     settings: Arc<Settings>,
     /// The first position behind all writes that were answered while search was not to be asked, those before
-    /// this start among them; 0 when search is known to show them all.
+    /// this start among them ([`BEFORE_THE_START`]); 0 when search is known to show them all.
     unshown: Arc<AtomicU64>,
 }
 
@@ -76,14 +79,14 @@ impl App {
         metrics: Option<Metrics>,
         settings: Settings,
     ) -> Self {
-        let unshown = Arc::new(AtomicU64::new(archive.start_tail().0));
+        let unshown = Arc::new(AtomicU64::new(BEFORE_THE_START));
         Self { archive, search, health, metrics, settings: Arc::new(settings), unshown }
     }
 
     /// Whether this node has read its log to the end it had at the start.
     fn ready(&self) -> Result<(), Error> {
         self.archive.ready().map_err(|error| match error {
-            ReadError::Behind { .. } => Error::CatchingUp(error.to_string()),
+            ReadError::Behind { .. } | ReadError::EndUnknown => Error::CatchingUp(error.to_string()),
             other => Error::Read(other),
         })
     }
@@ -100,7 +103,12 @@ impl App {
     /// position before it answers again ([`Self::searchable`]).
     async fn shown(&self, position: Position) -> Result<(), Error> {
         if self.search.status().rows.state != State::Live {
-            self.unshown.fetch_max(position.next().0, Ordering::SeqCst);
+            // Search that answers nothing now waits for the start first, and this lies behind it.
+            let later = |behind: u64| {
+                let known = if behind == BEFORE_THE_START { self.archive.start_tail().0 } else { behind };
+                Some(known.max(position.next().0))
+            };
+            let _ = self.unshown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
             return Ok(());
         }
         self.passed(position).await.map_err(|_| Error::NotVisibleYet(position))
@@ -109,7 +117,12 @@ impl App {
     /// Waits until search shows every write that was answered.
     async fn searchable(&self) -> Result<(), Error> {
         let behind = self.unshown.load(Ordering::SeqCst);
-        let Some(last) = behind.checked_sub(1) else { return Ok(()) };
+        if behind == BEFORE_THE_START && self.archive.up_to_date().is_err() {
+            // Asked all the same only where stale answers are allowed.
+            return Ok(());
+        }
+        let wanted = if behind == BEFORE_THE_START { self.archive.start_tail().0 } else { behind };
+        let Some(last) = wanted.checked_sub(1) else { return Ok(()) };
         self.passed(Position(last)).await?;
         // Unless there are more of them by now.
         let _ = self.unshown.compare_exchange(behind, 0, Ordering::SeqCst, Ordering::SeqCst);

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{AppendError, Appending, Log, ReadError, Record};
+use super::{AppendError, Appending, Condition, Log, ReadError, Record};
 use crate::base::Position;
 
 /// What happens to one append.
@@ -166,6 +166,18 @@ impl<L: Log> Log for FaultyLog<L> {
 
     fn tail(&self) -> Position {
         self.inner.tail()
+    }
+
+    fn start_end(&self, found: Position) -> Option<Position> {
+        self.inner.start_end(found)
+    }
+
+    async fn end(&self) -> Result<Position, ReadError> {
+        self.inner.end().await
+    }
+
+    fn condition(&self) -> Condition {
+        self.inner.condition()
     }
 
     fn stopped(&self) -> Option<String> {

@@ -18,6 +18,7 @@ pub mod chain;
 pub mod conformance;
 pub mod embedded;
 pub mod faulty;
+pub mod kafka;
 pub mod memory;
 mod tail;
 
@@ -55,6 +56,9 @@ pub enum AppendError {
     /// The queue is full; nothing was appended.
     #[error("too many appends are waiting")]
     Busy,
+    /// It was sent, and whether it arrived is not known: it may lie in the log, or never will.
+    #[error("whether the record was appended is not known: {0}")]
+    Unknown(String),
 }
 
 /// Why a record cannot be read.
@@ -83,6 +87,23 @@ pub enum ReadError {
     /// The file system failed.
     #[error("the log cannot be read: {0}")]
     Io(String),
+    /// What lies behind the log is not, or no longer, what it was: nothing is read from it any more.
+    #[error("{0}")]
+    Refused(String),
+    /// The server that holds the log does not answer.
+    #[error("the log's end cannot be asked for: {0}")]
+    Away(String),
+}
+
+/// How a log is, for those who look after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It works.
+    Well(String),
+    /// It works in part, or somebody has to look.
+    Troubled(String),
+    /// It does not work.
+    Broken(String),
 }
 
 impl From<std::io::Error> for ReadError {
@@ -126,6 +147,28 @@ pub trait Log: Send + Sync + 'static {
 
     /// The first position that is not yet durable here.
     fn tail(&self) -> Position;
+
+    /// How far a reader that found the tail at `found` when it began has to go before it knows all that had been
+    /// acknowledged by then; `None` while that cannot be told. It may turn out to be less, never more.
+    fn start_end(&self, found: Position) -> Option<Position> {
+        Some(found)
+    }
+
+    /// The log's end now, beyond which nothing had been acknowledged when this was asked; at least [`Self::tail`].
+    ///
+    /// # Errors
+    /// [`ReadError::Away`] where another has to be asked and does not answer.
+    async fn end(&self) -> Result<Position, ReadError> {
+        Ok(self.tail())
+    }
+
+    /// How it is.
+    fn condition(&self) -> Condition {
+        match self.stopped() {
+            Some(why) => Condition::Troubled(format!("nothing can be written: {why}")),
+            None => Condition::Well(format!("{} records", self.tail())),
+        }
+    }
 
     /// Why the log takes no more records, if it stopped.
     fn stopped(&self) -> Option<String>;

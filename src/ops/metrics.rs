@@ -50,6 +50,16 @@ pub const LOG_FSYNC_SECONDS: &str = "kymo_log_fsync_seconds";
 pub const LOG_TAIL: &str = "kymo_log_tail_position";
 /// Records in the log that are not ours.
 pub const LOG_FOREIGN_RECORDS: &str = "kymo_log_foreign_records_total";
+/// Time from sending an event to the brokers to their answer.
+pub const LOG_ROUND_TRIP_SECONDS: &str = "kymo_log_round_trip_seconds";
+/// Events sent to the brokers and not answered.
+pub const LOG_QUEUE: &str = "kymo_log_queue_records";
+/// Connections to brokers that were lost.
+pub const LOG_DISCONNECTS: &str = "kymo_log_disconnects_total";
+/// Records of the topic that are not copied yet, as of the last look.
+pub const LOG_LAG: &str = "kymo_log_lag_records";
+/// How far the clocks of node and broker differ.
+pub const LOG_CLOCK_DIFFERENCE: &str = "kymo_log_clock_difference_milliseconds";
 /// Events a view has not applied yet; label `view`.
 pub const VIEW_LAG: &str = "kymo_view_lag_events";
 /// The newest sequence of the change feed.
@@ -80,6 +90,11 @@ pub const ALL: &[Metric] = &[
     times(LOG_FSYNC_SECONDS, "Time of one fsync of the log."),
     state(LOG_TAIL, Unit::Count, "First position of the log that is not yet durable here."),
     count(LOG_FOREIGN_RECORDS, Unit::Count, "Records in the log that are not of this archive, passed over."),
+    times(LOG_ROUND_TRIP_SECONDS, "Time from sending an event to the brokers to their answer."),
+    state(LOG_QUEUE, Unit::Count, "Events sent to the brokers and not answered yet."),
+    count(LOG_DISCONNECTS, Unit::Count, "Connections to brokers that were lost."),
+    state(LOG_LAG, Unit::Count, "Records of the topic that this node has not copied, as of its last look."),
+    state(LOG_CLOCK_DIFFERENCE, Unit::Milliseconds, "How far the clocks of this node and the broker differ."),
     state(VIEW_LAG, Unit::Count, "Events a view has not applied yet, by view."),
     state(FEED_HEAD, Unit::Count, "Newest sequence of the change feed."),
     count(RECEIVED_BYTES, Unit::Bytes, "Bytes of request bodies received."),

@@ -10,6 +10,7 @@ mod damage;
 mod delete;
 mod fixtures;
 mod hostile;
+mod kafka;
 mod kill;
 mod kit;
 mod model;

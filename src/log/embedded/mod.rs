@@ -6,7 +6,7 @@
 //! Invariant: an append resolves after the fsync of its block; readers see the record no earlier.
 //! Invariant: after the first failure of the disk nothing is appended until the folder is opened again.
 //! Invariant: one process at a time has the folder open for appending.
-//! Elsewhere: what a crash leaves (`recovery`), reading beside a running server (`follow`), checking every
+//! Elsewhere: what it shares with logs that are copied here (`local`), what a crash leaves (`recovery`), reading beside a running server (`follow`), checking every
 //! byte (`verify`), the disk that forgets (`simdisk`) and the proof by it (`crashes`).
 
 use std::io;
@@ -20,13 +20,11 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use self::disk::{Disk, RealDisk};
-use self::durable::Durable;
+use self::local::Segments;
 use self::queue::{Queue, Waiting};
-use super::tail::{READ_AHEAD_BYTES, follow as follow_tail};
 use super::{AppendError, Appending, Log, ReadError, Record};
 use crate::base::{Clock, Position};
 
@@ -36,6 +34,7 @@ mod durable;
 pub mod follow;
 mod index;
 mod layout;
+pub(in crate::log) mod local;
 mod queue;
 mod recovery;
 mod scan;
@@ -186,7 +185,7 @@ pub struct Torn {
 
 /// A log in segment files.
 pub struct EmbeddedLog {
-    durable: Arc<Durable>,
+    segments: Segments,
     queue: Arc<Queue>,
     room: Arc<Semaphore>,
     settings: Settings,
@@ -238,13 +237,14 @@ impl EmbeddedLog {
             .map_err(|error| OpenError::io(folder, &error))?;
         let room = Arc::new(Semaphore::new(settings.queue_bytes));
         let thread = Mutex::new(Some(thread));
-        Ok((Self { durable: opened.durable, queue, room, settings, thread }, opened.report))
+        let segments = Segments::new(opened.durable);
+        Ok((Self { segments, queue, room, settings, thread }, opened.report))
     }
 
     /// The log's name, from the headers of its segments.
     #[must_use]
     pub fn log_id(&self) -> Uuid {
-        self.durable.log()
+        self.segments.log_id()
     }
 
     /// Part of the queue's room a record takes, so that both bytes and number are bounded.
@@ -273,24 +273,19 @@ impl Log for EmbeddedLog {
     }
 
     async fn get(&self, position: Position) -> Result<Record, ReadError> {
-        let durable = self.durable.clone();
-        on_blocking_pool(move || durable.get(position)).await
+        self.segments.get(position).await
     }
 
     fn read(&self, from: Position) -> BoxStream<'static, Result<Record, ReadError>> {
-        let durable = self.durable.clone();
-        follow_tail(durable.progress(), from, move |from, to| {
-            let durable = durable.clone();
-            on_blocking_pool(move || durable.batch(from, to, READ_AHEAD_BYTES))
-        })
+        self.segments.read(from)
     }
 
     fn read_batch(&self, from: Position, to: Position, limit_bytes: usize) -> Result<Vec<Record>, ReadError> {
-        self.durable.batch(from, to, limit_bytes)
+        self.segments.batch(from, to, limit_bytes)
     }
 
     fn tail(&self) -> Position {
-        self.durable.tail()
+        self.segments.tail()
     }
 
     fn stopped(&self) -> Option<String> {
@@ -299,9 +294,7 @@ impl Log for EmbeddedLog {
 
     async fn close(&self) {
         self.queue.close();
-        let mut progress = self.durable.progress();
-        // An error would say that the sender is gone, which this log itself holds.
-        progress.wait_for(|progress| progress.closed).await.map(|_| ()).unwrap_or_default();
+        self.segments.closed().await;
     }
 }
 
@@ -313,10 +306,4 @@ impl Drop for EmbeddedLog {
             tracing::error!("the thread that writes the log has panicked");
         }
     }
-}
-
-async fn on_blocking_pool<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
-) -> Result<T, ReadError> {
-    spawn_blocking(read).await.unwrap_or_else(|error| Err(ReadError::Io(error.to_string())))
 }

@@ -4,9 +4,11 @@ pub(crate) mod archive;
 pub(crate) mod dicom;
 pub(crate) mod folder;
 pub(crate) mod history;
+pub(crate) mod kafka;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod served;
+pub(crate) mod toxiproxy;
 
 /// How many random histories a test plays: `usual`, or more if `KYMO_TEST_SEEDS` says so.
 pub(crate) fn seeds(usual: u32) -> u32 {

@@ -46,6 +46,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it on a free port with its data in `data`, and waits until it answers.
     pub(crate) fn start(data: &Path, flags: &[&str]) -> Self {
+        let process = Self::start_unready(data, flags);
+        process.wait_until_ready();
+        process
+    }
+
+    /// The same, but it need not be able to answer yet.
+    pub(crate) fn start_unready(data: &Path, flags: &[&str]) -> Self {
         let errors = data.with_extension("stderr");
         let said = std::fs::OpenOptions::new().create(true).append(true).open(&errors);
         let mut child = kymo()
@@ -68,9 +75,7 @@ impl Process {
         };
         // Read on, or it would be stopped by its next word.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let process = Self { child, address, data: data.to_owned(), errors };
-        process.wait_until_ready();
-        process
+        Self { child, address, data: data.to_owned(), errors }
     }
 
     /// Views may still be catching up.
