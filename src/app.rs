@@ -34,6 +34,7 @@ use crate::workers::{self, sweep};
 
 use opening::{Name, Opener};
 
+pub mod agree;
 mod opening;
 
 /// Why an archive does not start. Nothing was lost; the text says what to do about it.

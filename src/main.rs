@@ -50,7 +50,16 @@ enum Command {
         settings: Box<Given>,
     },
     /// Checks the log, every file and every view of a stopped archive; exit code 1 when something is wrong
+    ///
+    /// With --node and --against, compares two running nodes of one archive at one position: chain, change feed
+    /// and a digest of each view.
     Verify {
+        /// Admin address of a running node
+        #[arg(long, value_name = "URL", requires = "against")]
+        node: Option<String>,
+        /// Admin address of the node it is compared with
+        #[arg(long, value_name = "URL", requires = "node")]
+        against: Option<String>,
         #[command(flatten)]
         settings: Box<Given>,
     },
@@ -91,7 +100,7 @@ fn main() -> ExitCode {
     let line = Line::parse();
     let (Command::Serve { settings }
     | Command::Rebuild { settings, .. }
-    | Command::Verify { settings }
+    | Command::Verify { settings, .. }
     | Command::Log { about: Some(AboutLog::Create { settings }), .. }
     | Command::Log { settings, .. }
     | Command::Import { settings, .. }) = &line.command;
@@ -102,6 +111,9 @@ fn main() -> ExitCode {
             match line.command {
                 Command::Serve { .. } => cli::serve::run(config).await,
                 Command::Rebuild { views, .. } => cli::rebuild::run(&config, &views).await,
+                Command::Verify { node: Some(node), against: Some(against), .. } => {
+                    cli::compare::run(&node, &against).await
+                }
                 Command::Verify { .. } => cli::verify::run(&config).await,
                 Command::Log { about: Some(AboutLog::Create { .. }), .. } => cli::log::create(&config).await,
                 Command::Log { from, follow, .. } => cli::log::run(&config, from, follow).await,

@@ -76,6 +76,7 @@ impl Archive {
             start_tail: tail,
             headers,
             metadata: Arc::new(metadata),
+            still: super::still::Still::default(),
             last_mark: tokio::sync::Mutex::new(None),
             parts,
         }));
@@ -123,7 +124,21 @@ impl Archive {
         self.fold_some(&records)
     }
 
+    /// Folds records, those behind a line where the fold is to stand still when that is gone.
     fn fold_some(&self, records: &[Record]) -> Result<(), Stopped> {
+        let mut left = records;
+        loop {
+            let (now, later) = self.0.still.split(left);
+            self.fold_now(now)?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            self.0.still.wait();
+            left = later;
+        }
+    }
+
+    fn fold_now(&self, records: &[Record]) -> Result<(), Stopped> {
         let Some(last) = records.last() else { return Ok(()) };
         match fold::fold(&self.0.parts.state, records) {
             Ok((commits, meta)) => {

@@ -11,6 +11,7 @@ mod headers;
 pub mod ingest;
 mod reads;
 pub mod state;
+pub mod still;
 mod submit;
 
 use std::sync::Arc;
@@ -198,6 +199,7 @@ struct Inner {
     start_tail: Position,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,
+    still: still::Still,
     last_mark: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+use super::state::Meta;
 use super::state::change_feed::{self, FeedRow};
 use super::state::instances::{self, LiveInstance, Summary};
 use super::state::released::{self, BlobState};
@@ -307,6 +308,26 @@ impl Archive {
     /// [`ReadError`]
     pub fn dump(&self) -> Result<Vec<String>, ReadError> {
         Ok(self.0.parts.state.dump()?)
+    }
+
+    /// Digest of the whole state, and of the change feed alone: equal on all nodes at one position. Blocking.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn digests(&self) -> Result<([u8; 32], [u8; 32]), ReadError> {
+        let reader = self.0.parts.state.reader();
+        let feed = change_feed::prefix();
+        Ok((reader.digest(&[])?, reader.digest(&feed)?))
+    }
+
+    /// Name of the log and chain value of the last record before `position`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn chain_before(&self, position: Position) -> Result<(Option<Uuid>, [u8; 32]), ReadError> {
+        let log = Meta::load(&self.0.parts.state.reader())?.log;
+        let Some(last) = position.0.checked_sub(1) else { return Ok((log, [0; 32])) };
+        Ok((log, self.0.parts.log.get(Position(last)).await?.chain))
     }
 
     /// Now, by the archive's clock.

@@ -2,6 +2,8 @@
 //!
 //! Elsewhere: how an archive is opened (`kymo::app`), the settings (`kymo::config`).
 
+mod ask;
+pub(crate) mod compare;
 pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod rebuild;

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use kymo::app::{Folders, Node, StartError};
 use kymo::config::Config;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::ask::ask;
 use super::{bar, rate};
 
 const VIEWS: [&str; 2] = ["archive", "search"];
@@ -58,16 +58,9 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 async fn ask_running(admin: &Path) -> anyhow::Result<ExitCode> {
     let address =
         std::fs::read_to_string(admin).context("the running archive has no address for commands")?;
-    let mut stream = tokio::net::TcpStream::connect(address.trim()).await?;
-    let request = format!(
-        "POST /rebuild?view=search HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        address.trim()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    if !answer.starts_with("HTTP/1.1 202") {
-        bail!("the running archive answers: {}", answer.lines().next().unwrap_or_default());
+    let (status, why) = ask(&address, "POST", "/rebuild?view=search").await?;
+    if status != 202 {
+        bail!("the running archive answers: {why}");
     }
     println!("the running archive rebuilds the search view; /health/check tells when it is done");
     Ok(ExitCode::SUCCESS)

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use kymo::app::agree::{self, Untold};
 use kymo::app::{Folders, Node};
 use kymo::archive::Archive;
+use kymo::base::Position;
 use kymo::config::Config;
 use kymo::http::admin::{Admin, AdminError};
 use kymo::http::server::{self, AllowRemote};
@@ -89,6 +91,15 @@ impl Admin for Operator {
             )),
             _ => Err(AdminError::UnknownView(view.to_owned())),
         }
+    }
+
+    async fn digests(&self, at: Position) -> Result<serde_json::Value, AdminError> {
+        let digests =
+            agree::digests(&self.archive, &self.search, at).await.map_err(|untold| match untold {
+                Untold::Passed(next) => AdminError::Passed(next),
+                Untold::NotNow(why) => AdminError::NotNow(why),
+            })?;
+        serde_json::to_value(digests).map_err(|error| AdminError::NotNow(error.to_string()))
     }
 
     async fn status(&self) -> serde_json::Value {

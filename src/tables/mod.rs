@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{RwLock, RwLockReadGuard};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::stored::Stored;
@@ -323,6 +324,26 @@ impl Reader<'_> {
     /// [`Error::Damaged`]
     pub fn cursor(&self) -> Result<Position, Error> {
         self.table.cursor()
+    }
+
+    /// SHA-256 over the rows whose key begins with `prefix`, each as length and bytes of key and value; what says
+    /// whose table it is and how far is left out.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]
+    pub fn digest(&self, prefix: &[u8]) -> Result<[u8; 32], Error> {
+        let mut digest = Sha256::new();
+        for row in self.prefix(prefix) {
+            let (key, value) = row?;
+            if key == IDENTITY || key == CURSOR {
+                continue;
+            }
+            for part in [&key, &value] {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+        }
+        Ok(digest.finalize().into())
     }
 
     /// The rows of a range, descending.

@@ -55,6 +55,11 @@ fn key(sequence: u64) -> Vec<u8> {
     Key::of(b'F').number(sequence).build()
 }
 
+/// The beginning of the keys of all rows.
+pub(crate) fn prefix() -> Vec<u8> {
+    Key::of(b'F').build()
+}
+
 pub(crate) fn append(batch: &mut Batch<'_>, change: &Change) {
     let Change { sequence, action, partition, key: instance, version, time, position, file } = change.clone();
     put(batch, key(sequence), &Value { action, partition, key: instance, version, time, position, file });

@@ -163,6 +163,15 @@ impl Search {
         Views::rebuild(&self.0)
     }
 
+    /// How far the rows are and their digest: equal on all nodes at one position. The index follows from them.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// It cannot be read, in words.
+    pub fn digest(&self) -> Result<(Position, [u8; 32]), String> {
+        self.0.current().digest()
+    }
+
     /// Writes the index now. Blocking.
     pub fn flush(&self) {
         self.0.current().flush();

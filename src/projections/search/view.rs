@@ -98,6 +98,13 @@ impl View {
         self.overlay.status()
     }
 
+    pub(super) fn digest(&self) -> Result<(Position, [u8; 32]), String> {
+        let table = self.ready().map_err(|error| error.to_string())?;
+        let reader = table.reader();
+        let digest = reader.cursor().and_then(|cursor| Ok((cursor, reader.digest(&[])?)));
+        digest.map_err(|error| error.to_string())
+    }
+
     pub(super) fn flush(&self) {
         self.overlay.flush();
     }

@@ -3,6 +3,7 @@
 mod changed;
 mod conformance;
 mod faults;
+mod nodes;
 mod refused;
 mod security;
 mod served;
