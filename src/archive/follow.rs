@@ -34,6 +34,8 @@ pub struct Progress {
     pub time: Stamp,
     /// The greatest sequence number of the change feed.
     pub sequence: u64,
+    /// Whether the log is sealed: the archive goes on elsewhere.
+    pub sealed: bool,
 }
 
 /// The fold has stopped; why was told by [`Archive::stop`].
@@ -63,7 +65,7 @@ impl Archive {
             return Err(ReadError::Log(crate::log::ReadError::BeyondEnd { position: next, tail }));
         }
         let meta = Meta::load(&parts.state.reader())?;
-        let progress = Progress { next, time: meta.time, sequence: meta.sequence };
+        let progress = Progress { next, time: meta.time, sequence: meta.sequence, sealed: meta.sealed };
         let settings = &parts.settings;
         let headers = Headers::new(settings.headers_in_flight_bytes, settings.headers_wait);
         let metadata = Semaphore::new(settings.metadata_in_flight_bytes / 1024);
@@ -144,7 +146,8 @@ impl Archive {
             Ok((commits, meta)) => {
                 let next = last.position.next();
                 self.0.recent.lock().push(&commits);
-                self.0.progress.send_replace(Progress { next, time: meta.time, sequence: meta.sequence });
+                let Meta { time, sequence, sealed, .. } = meta;
+                self.0.progress.send_replace(Progress { next, time, sequence, sealed });
                 self.0.head.send_replace(next);
                 self.0.outcomes.tell(&commits);
                 Ok(())

@@ -107,6 +107,9 @@ pub enum SubmitError {
         /// The event's `valid_until`.
         until: Stamp,
     },
+    /// The log is sealed; nothing was appended.
+    #[error("the log is sealed: the archive was moved to another one")]
+    Sealed,
     /// The event is larger than the log takes.
     #[error(
         "what is known of the instance makes an event of {length_bytes} bytes, over the log's limit of {limit_bytes}"

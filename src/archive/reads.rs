@@ -207,7 +207,9 @@ impl Archive {
             | Payload::FormatEnabled { .. }
             | Payload::Deleted { .. }
             | Payload::BlobsRemoved { .. }
-            | Payload::TimeMarked => {
+            | Payload::TimeMarked
+            | Payload::LogSealed
+            | Payload::LogOpened => {
                 return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
             }
         };

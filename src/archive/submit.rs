@@ -132,6 +132,9 @@ impl Archive {
         if let Some(why) = self.stopped() {
             return Err(SubmitError::Unavailable(why));
         }
+        if self.progress().sealed && head.payload != Payload::LogOpened {
+            return Err(SubmitError::Sealed);
+        }
         let record =
             codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
         let registered = Waiting::register(self, head.id);
@@ -168,6 +171,28 @@ impl Archive {
             self.tell(&system(), Payload::FormatEnabled { version: event::VERSION }).await?;
         }
         Ok(())
+    }
+
+    /// Seals the log: nothing that is appended behind has an effect, on whatever node.
+    ///
+    /// # Errors
+    /// [`SubmitError`]
+    pub async fn seal_log(&self) -> Result<(), SubmitError> {
+        if self.progress().sealed {
+            return Ok(());
+        }
+        self.tell(&system(), Payload::LogSealed).await.map(drop)
+    }
+
+    /// Opens a log that was sealed and copied here.
+    ///
+    /// # Errors
+    /// [`SubmitError`]
+    pub async fn open_log(&self) -> Result<(), SubmitError> {
+        if !self.progress().sealed {
+            return Ok(());
+        }
+        self.tell(&system(), Payload::LogOpened).await.map(drop)
     }
 
     /// Deletes a study, a series or an instance; says where the event lies, if one was needed.

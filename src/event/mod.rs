@@ -92,6 +92,10 @@ pub enum Payload {
     },
     /// Nothing but the stamp: carries feed time forward.
     TimeMarked,
+    /// The archive goes on in another log: every event behind this one is refused, until `LogOpened`.
+    LogSealed,
+    /// The log that was copied to here takes events again.
+    LogOpened,
 }
 
 /// Whether a store may replace what is there.
@@ -218,6 +222,9 @@ pub enum Refusal {
     /// Feed time was past `valid_until`.
     #[error("the event came too late")]
     TooLate,
+    /// The log was sealed: the archive goes on elsewhere.
+    #[error("the log is sealed; the archive was moved")]
+    Sealed,
     /// The same event id was applied before.
     #[error("the event was applied before")]
     Repeated,

@@ -175,6 +175,7 @@ impl Error {
             Self::TooLate
                 | Self::CatchingUp(_)
                 | Self::NotVisibleYet(_)
+                | Self::Submit(SubmitError::Sealed)
                 | Self::Read(ReadError::Behind { .. } | ReadError::EndUnknown)
         )
     }
@@ -191,6 +192,7 @@ fn body_status(error: &BodyError) -> StatusCode {
 fn submit_status(error: &SubmitError) -> StatusCode {
     match error {
         SubmitError::Unavailable(_)
+        | SubmitError::Sealed
         | SubmitError::Unknown { .. }
         | SubmitError::Busy
         | SubmitError::State(_) => StatusCode::SERVICE_UNAVAILABLE,

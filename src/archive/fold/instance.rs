@@ -25,10 +25,10 @@ pub(super) fn instance_stored(
     step: &mut Step<'_, '_>,
     received: &ReceivedInstance,
     mode: StoreMode,
-    too_late: bool,
+    refusal: Option<Refusal>,
 ) -> Result<Outcome, Error> {
     let live = instances::live(step.batch, step.partition, &received.key)?;
-    let decision = if too_late { Err(Refusal::TooLate) } else { decide_instance(live.as_ref(), mode) };
+    let decision = refusal.map_or_else(|| decide_instance(live.as_ref(), mode), Err);
     let action = match decision {
         Ok(action) => action,
         Err(refusal) => {

@@ -138,15 +138,17 @@ fn apply(
         batch.put(seen, Vec::new());
     }
     let mut step = Step { batch, meta, position, partition: &head.partition };
-    let outcome = match &head.payload {
-        Payload::InstanceStored { instance, mode } => {
-            instance::instance_stored(&mut step, instance, *mode, too_late)?
+    let sealed = step.meta.sealed && head.payload != Payload::LogOpened;
+    let refusal = too_late.then_some(Refusal::TooLate).or(sealed.then_some(Refusal::Sealed));
+    let outcome = match (&head.payload, refusal) {
+        (Payload::InstanceStored { instance, mode }, refusal) => {
+            instance::instance_stored(&mut step, instance, *mode, refusal)?
         }
-        _ if too_late => Outcome::Refused(Refusal::TooLate),
-        Payload::Deleted { scope } => deleted::deleted(&mut step, scope)?,
-        Payload::BlobsRemoved { keys } => blobs::blobs_removed(&mut step, keys)?,
-        Payload::LogCreated { log } => log_created(step.meta, *log),
-        Payload::FormatEnabled { version } => {
+        (_, Some(refusal)) => Outcome::Refused(refusal),
+        (Payload::Deleted { scope }, None) => deleted::deleted(&mut step, scope)?,
+        (Payload::BlobsRemoved { keys }, None) => blobs::blobs_removed(&mut step, keys)?,
+        (Payload::LogCreated { log }, None) => log_created(step.meta, *log),
+        (Payload::FormatEnabled { version }, None) => {
             if *version > event::VERSION {
                 let known = event::VERSION;
                 return Err(FoldError::FormatFromTheFuture { position, version: *version, known });
@@ -154,7 +156,11 @@ fn apply(
             step.meta.format = step.meta.format.max(*version);
             Outcome::Accepted(Vec::new())
         }
-        Payload::TimeMarked => Outcome::Accepted(Vec::new()),
+        (Payload::TimeMarked, None) => Outcome::Accepted(Vec::new()),
+        (payload @ (Payload::LogSealed | Payload::LogOpened), None) => {
+            step.meta.sealed = *payload == Payload::LogSealed;
+            Outcome::Accepted(Vec::new())
+        }
     };
     Ok(outcome)
 }

@@ -364,6 +364,31 @@ fn feed_time_makes_an_event_late_even_if_its_own_stamp_does_not() {
 }
 
 #[test]
+fn a_sealed_log_refuses_everything_until_it_is_opened() {
+    let mut world = World::given("post 1/1/1");
+    let seal = world.head(Payload::LogSealed);
+    assert_eq!(told(&world.append(&seal).outcome), "accepted");
+    let before = world.truth();
+    for payload in [Payload::TimeMarked, Payload::BlobsRemoved { keys: Vec::new() }, Payload::LogSealed] {
+        let event = world.head(payload);
+        assert_eq!(told(&world.append(&event).outcome), "Sealed");
+    }
+    for text in ["post 2/2/2", "put 1/1/1", "delete 1"] {
+        let event = world.event(text);
+        assert_eq!(told(&world.append(&event).outcome), "Sealed", "{text}");
+        if text != "delete 1" {
+            assert_eq!(world.blob(&event), Some(BlobState::Released(world.meta().time)));
+        }
+    }
+    assert_eq!(world.live(&Partition::default(), "1").len(), 1);
+    assert_eq!(world.live(&Partition::default(), "2").len(), 0);
+    assert_eq!(world.meta().sequence, 1, "{before:?}");
+    let open = world.head(Payload::LogOpened);
+    assert_eq!(told(&world.append(&open).outcome), "accepted");
+    assert_eq!(world.when("delete 1"), "2 Delete 1/1/1 v1");
+}
+
+#[test]
 fn every_kind_of_event_can_come_too_late() {
     for payload in [
         Payload::LogCreated { log: Uuid::from_u128(5) },
@@ -371,6 +396,8 @@ fn every_kind_of_event_can_come_too_late() {
         Payload::Deleted { scope: scope("1") },
         Payload::BlobsRemoved { keys: Vec::new() },
         Payload::TimeMarked,
+        Payload::LogSealed,
+        Payload::LogOpened,
     ] {
         let mut world = World::given("post 1/1/1");
         let event = world.head(payload);

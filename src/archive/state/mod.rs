@@ -47,6 +47,8 @@ pub struct Meta {
     pub log: Option<Uuid>,
     /// The newest event version that nodes may write.
     pub format: u16,
+    /// Whether the log is sealed: the archive goes on elsewhere.
+    pub sealed: bool,
 }
 
 impl Meta {

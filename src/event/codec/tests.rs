@@ -57,6 +57,8 @@ fn samples() -> Vec<(&'static str, Head, Sections)> {
         ("deleted", head(Payload::Deleted { scope }), Sections::default()),
         ("blobs_removed", head(Payload::BlobsRemoved { keys }), Sections::default()),
         ("time_marked", head(Payload::TimeMarked), Sections::default()),
+        ("log_sealed", head(Payload::LogSealed), Sections::default()),
+        ("log_opened", head(Payload::LogOpened), Sections::default()),
     ]
 }
 

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::not_found;
+use crate::archive::SubmitError;
 use crate::event::{Outcome, Refusal, Scope};
 use crate::http::App;
 use crate::http::envelope::{Asked, InPartition, set_position};
@@ -37,6 +38,7 @@ fn decided(outcome: &Outcome, scope: &Scope) -> Result<StatusCode, Error> {
         Outcome::Accepted(_) => Ok(StatusCode::NO_CONTENT),
         Outcome::Refused(Refusal::NothingMatches) => Err(not_found(scope)),
         Outcome::Refused(Refusal::TooLate) => Err(Error::TooLate),
+        Outcome::Refused(Refusal::Sealed) => Err(Error::Submit(SubmitError::Sealed)),
         Outcome::Refused(
             refusal @ (Refusal::AlreadyStored | Refusal::Repeated | Refusal::Foreign | Refusal::Untold),
         ) => Err(Error::Internal(format!("a delete was refused because {refusal}"))),
