@@ -87,7 +87,7 @@ impl Looker {
         }
         let (low, end) = self.ends()?;
         if low != 0 {
-            return Err(self.refused(format!(
+            return Err(self.refused(&format!(
                 "it begins at offset {low}, and must begin at offset 0: its beginning was deleted"
             )));
         }
@@ -126,7 +126,7 @@ impl Looker {
         match topic.partitions() {
             [] => Err(Fault::Missing(name.clone())),
             [one] => Ok(one.replicas().len()),
-            more => Err(self.refused(format!("it has {} partitions, and must have 1", more.len()))),
+            more => Err(self.refused(&format!("it has {} partitions, and must have 1", more.len()))),
         }
     }
 
@@ -146,14 +146,14 @@ impl Looker {
             .iter()
             .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
             .collect();
-        against(&found, replicas, &self.settings).map_or(Ok(()), |what| Err(self.refused(what)))
+        against(&found, replicas, &self.settings).map_or(Ok(()), |what| Err(self.refused(&what)))
     }
 
     /// The record at `offset`, as this log stores it; `None` if none lies there.
     pub(super) fn record_at(&self, offset: u64, log: Uuid) -> Result<Option<Found>, Fault> {
         let mut found = None;
         self.walk(offset, offset + 1, &mut |message| {
-            found = Some(record::read(message, log).map_err(|error| self.refused(error.to_string()))?);
+            found = Some(record::read(message, log).map_err(|error| self.refused(&error.to_string()))?);
             Ok(true)
         })?;
         Ok(found)
@@ -210,7 +210,7 @@ impl Looker {
         walked
     }
 
-    fn refused(&self, what: String) -> Fault {
+    fn refused(&self, what: &str) -> Fault {
         Fault::Refused(format!("the topic '{}' cannot be the log: {what}", self.settings.topic))
     }
 
@@ -222,9 +222,9 @@ impl Looker {
                 Fault::Missing(self.settings.topic.clone())
             }
             Some(code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
-                self.refused(format!("the brokers do not let this node use it: {code}"))
+                self.refused(&format!("the brokers do not let this node use it: {code}"))
             }
-            Some(Code::InvalidTopic) => self.refused("this is no name of a topic".to_owned()),
+            Some(Code::InvalidTopic) => self.refused("this is no name of a topic"),
             Some(_) | None => Fault::Away(self.why(&error.to_string())),
         }
     }
