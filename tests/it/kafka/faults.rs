@@ -67,7 +67,8 @@ fn under(archive: &Process, before: &mut Told, fault: impl FnOnce(&dyn Fn(u64)))
         let more = |count: u64| {
             let (from, began) = (acknowledged.load(Ordering::Relaxed), Instant::now());
             while acknowledged.load(Ordering::Relaxed) < from + count {
-                assert!(began.elapsed() < PATIENCE, "stores do not succeed again");
+                let said = || archive.errors();
+                assert!(began.elapsed() < PATIENCE, "stores do not succeed again: {}", said());
                 sleep(Duration::from_millis(2));
             }
         };
