@@ -32,6 +32,7 @@ use crate::projections::search::Search;
 use crate::tables::{self, Table};
 use crate::workers::{self, sweep};
 
+pub use opening::Waiting;
 use opening::{Name, Opener};
 
 pub mod agree;
@@ -156,13 +157,22 @@ impl Node {
     /// # Errors
     /// [`StartError`]
     pub async fn open(config: &Config) -> Result<Self, StartError> {
+        Self::open_telling(config, Arc::new(|_| ())).await
+    }
+
+    /// The same, telling `waiting` why it takes long, if it does.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn open_telling(config: &Config, waiting: Waiting) -> Result<Self, StartError> {
         let folders = Folders::of(&config.data);
         let lock = lock(&config.data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Arc::new(Ids::from_os());
         let node = node_id(&config.data, ids.next(clock.now()))?;
         let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
-        let opener = Opener { config, folders: &folders, clock: &clock, ids: &ids, node, blobs: &blobs };
+        let opener =
+            Opener { config, folders: &folders, clock: &clock, ids: &ids, node, blobs: &blobs, waiting };
         let Name { log: name, here } = opener.name().await?;
         // The state is opened first: its cursor says how far the log must reach.
         let (state, why) =

@@ -25,6 +25,9 @@ use crate::log::kafka::{self, KafkaLog};
 /// How long a start waits for a broker before it goes on with what this node has.
 const CHECK_WITHIN: Duration = Duration::from_secs(10);
 
+/// Whoever wants to know why a start waits.
+pub type Waiting = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Who opens.
 pub(super) struct Opener<'a> {
     pub(super) config: &'a Config,
@@ -33,6 +36,8 @@ pub(super) struct Opener<'a> {
     pub(super) ids: &'a Ids,
     pub(super) node: Uuid,
     pub(super) blobs: &'a Blobs,
+    /// Told why a start waits.
+    pub(super) waiting: Waiting,
 }
 
 /// The name of the log.
@@ -62,7 +67,8 @@ impl Opener<'_> {
             self.no_files(folder).await?;
             return Ok(Name { log: new, here: false });
         };
-        let log = match kafka::name_of(settings, |_| ()).await? {
+        let waiting = Arc::clone(&self.waiting);
+        let log = match kafka::name_of(settings, move |why| waiting(why)).await? {
             Some(log) => log,
             None => {
                 self.no_files(PathBuf::from(format!("the topic '{}'", settings.topic))).await?;

@@ -10,13 +10,15 @@ use async_trait::async_trait;
 use kymo::app::agree::{self, Untold};
 use kymo::app::{Folders, Node};
 use kymo::archive::Archive;
-use kymo::base::Position;
+use kymo::base::{Position, SystemClock};
 use kymo::config::Config;
 use kymo::http::admin::{Admin, AdminError};
 use kymo::http::server::{self, AllowRemote};
 use kymo::http::{self};
+use kymo::ops::health::{Health, Status};
 use kymo::ops::metrics::Metrics;
 use kymo::projections::search::Search;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +27,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let listener = server::bind(config.listen, remote).await?;
     let admin = server::bind(config.admin, AllowRemote::No).await?;
     let metrics = Metrics::install()?;
-    let node = Node::open(&config).await?;
+    let (listener, node) = open(&config, listener).await?;
     let stop = CancellationToken::new();
     node.start_workers(&config, &stop);
     let operator = Arc::new(Operator { archive: node.archive.clone(), search: node.search.clone() });
@@ -50,6 +52,28 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     node.close().await;
     eprintln!("kymo has stopped; everything acknowledged is on disk");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the archive; meanwhile whoever asks for its health is told why that takes long.
+async fn open(config: &Config, listener: TcpListener) -> anyhow::Result<(TcpListener, Node)> {
+    if config.kafka.is_none() {
+        return Ok((listener, Node::open(config).await?));
+    }
+    let listener = listener.into_std()?;
+    let health = Health::new(Arc::new(SystemClock));
+    health.set("log", Status::Unhealthy, "the log is being opened");
+    let (done, settings) = (CancellationToken::new(), config.http.clone());
+    let (ending, router) = (done.clone(), http::starting(health.clone()));
+    let first = TcpListener::from_std(listener.try_clone()?)?;
+    let answering = tokio::spawn(async move {
+        server::serve(first, router, &settings, ending.cancelled_owned()).await;
+    });
+    let waiting =
+        move |why: &str| health.set("log", Status::Unhealthy, format!("no broker can be asked: {why}"));
+    let opened = Node::open_telling(config, Arc::new(waiting)).await;
+    done.cancel();
+    answering.await?;
+    Ok((TcpListener::from_std(listener)?, opened?))
 }
 
 fn greet(config: &Config, address: std::net::SocketAddr) {

@@ -2,14 +2,19 @@
 //!
 //! Elsewhere: who reports health and what is measured (`ops`).
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::Serialize;
 
 use super::App;
+use crate::ops;
 use crate::ops::health::{Report, Status};
+
+const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json; charset=utf-8");
 
 /// GET `/health/check`: 200 when healthy or degraded, 503 when unhealthy.
 pub(super) async fn check(State(app): State<App>) -> Response {
@@ -18,7 +23,7 @@ pub(super) async fn check(State(app): State<App>) -> Response {
         Status::Healthy | Status::Degraded => StatusCode::OK,
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, [(CONTENT_TYPE, "application/json; charset=utf-8")], json(&report)).into_response()
+    (status, [JSON], json(&report)).into_response()
 }
 
 /// GET `/metrics`, in the text format of Prometheus; 404 when nothing is recorded.
@@ -30,6 +35,21 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// What is answered while the archive is being opened: how that goes, and 503 to all else.
+pub fn starting(health: ops::health::Health) -> Router {
+    let check = async move |State(health): State<ops::health::Health>| {
+        (StatusCode::SERVICE_UNAVAILABLE, [JSON], json(&health.report()))
+    };
+    let refuse = async || {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(RETRY_AFTER, "2")],
+            "The archive is being opened; try again later.",
+        )
+    };
+    Router::new().route("/health/check", get(check)).fallback(refuse).with_state(health)
 }
 
 #[derive(Serialize)]

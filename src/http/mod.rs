@@ -43,6 +43,7 @@ mod settings;
 mod studies;
 mod urls;
 
+pub use health::starting;
 pub use settings::{BadCors, Cors, Settings};
 
 use error::Error;

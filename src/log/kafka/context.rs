@@ -131,7 +131,9 @@ impl ProducerContext for Context {
                         ));
                     }
                     Ok(offset) => shared.delivered(offset, delivery.reply),
-                    Err(_) => unknown(delivery, "the broker did not say where it put the record".to_owned()),
+                    Err(_) => {
+                        unknown(delivery.reply, "the broker did not say where it put the record".to_owned())
+                    }
                 }
             }
             Err((error, _)) => match error.rdkafka_error_code() {
@@ -141,16 +143,16 @@ impl ProducerContext for Context {
                 }
                 _ => {
                     shared.want_check(Gate::Open);
-                    unknown(delivery, error.to_string());
+                    unknown(delivery.reply, error.to_string());
                 }
             },
         }
     }
 }
 
-fn unknown(delivery: Box<Delivery>, why: String) {
+fn unknown(reply: Reply, why: String) {
     tracing::warn!(why, "whether an event was appended is not known");
-    drop(delivery.reply.send(Err(AppendError::Unknown(why)))); // Whoever appended may have stopped waiting.
+    drop(reply.send(Err(AppendError::Unknown(why)))); // Whoever appended may have stopped waiting.
 }
 
 /// Milliseconds since 1970, as the brokers count.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -57,6 +58,8 @@ pub(super) struct Looker {
     /// Not there when this node says who it is by a token, which librdkafka's client for this cannot.
     admin: Option<AdminClient<Context>>,
     runtime: Handle,
+    /// When the topic's settings were asked for last, and what of them was not told.
+    asked: Mutex<Option<(Instant, &'static str)>>,
 }
 
 impl Looker {
@@ -74,20 +77,16 @@ impl Looker {
                 Some(AdminClient::from_config_and_context(&config, context())?)
             }
         };
-        Ok(Self { settings: settings.clone(), consumer, admin, runtime })
+        Ok(Self { settings: settings.clone(), consumer, admin, runtime, asked: Mutex::default() })
     }
 
     /// Whether the topic can be the log.
     pub(super) fn topic(&self) -> Result<Seen, Fault> {
-        let replicas = self.replicas()?;
-        let mut note = String::new();
-        match &self.admin {
-            Some(_) => self.configuration(replicas)?,
-            None => note.push_str("; the settings of the topic cannot be checked with a token"),
-        }
+        let (replicas, leader) = self.replicas()?;
+        let mut note = self.settings_checked(replicas, leader)?.to_owned();
         let (low, end) = self.ends()?;
         if low != 0 {
-            return Err(self.refused(format!(
+            return Err(self.refused(&format!(
                 "it begins at offset {low}, and must begin at offset 0: its beginning was deleted"
             )));
         }
@@ -113,7 +112,27 @@ impl Looker {
         Ok(found.map_err(|error| self.fault(&error))?.brokers().len())
     }
 
-    fn replicas(&self) -> Result<usize, Fault> {
+    /// Whether the topic has the settings of a log, unless that was found a moment ago. Once they were right, a
+    /// broker that does not tell them holds nothing up: whether the topic is the same is told by its records.
+    fn settings_checked(&self, replicas: usize, leader: i32) -> Result<&'static str, Fault> {
+        let before = *self.asked.lock();
+        if let Some((_, note)) = before.filter(|(at, _)| at.elapsed() < self.settings.check_every) {
+            return Ok(note);
+        }
+        let note = match self.configuration(replicas, leader) {
+            Ok(note) => note,
+            Err(Fault::Away(why)) if before.is_some() => {
+                tracing::warn!(why, "the settings of the topic are not told now");
+                "; the settings of the topic were not told when last asked for"
+            }
+            Err(fault) => return Err(fault),
+        };
+        *self.asked.lock() = Some((Instant::now(), note));
+        Ok(note)
+    }
+
+    /// Number of replicas, and the broker that leads.
+    fn replicas(&self) -> Result<(usize, i32), Fault> {
         let name = &self.settings.topic;
         let found = self.consumer.fetch_metadata(Some(name), self.settings.ask_wait);
         let found = found.map_err(|error| self.fault(&error))?;
@@ -125,35 +144,42 @@ impl Looker {
         }
         match topic.partitions() {
             [] => Err(Fault::Missing(name.clone())),
-            [one] => Ok(one.replicas().len()),
-            more => Err(self.refused(format!("it has {} partitions, and must have 1", more.len()))),
+            [one] if one.leader() < 0 => Err(Fault::Away("the topic has no leader".to_owned())),
+            [one] => Ok((one.replicas().len(), one.leader())),
+            more => Err(self.refused(&format!("it has {} partitions, and must have 1", more.len()))),
         }
     }
 
-    fn configuration(&self, replicas: usize) -> Result<(), Fault> {
-        let Some(admin) = &self.admin else { return Ok(()) };
-        let options = AdminOptions::new().request_timeout(Some(self.settings.ask_wait));
+    fn configuration(&self, replicas: usize, leader: i32) -> Result<&'static str, Fault> {
+        let Some(admin) = &self.admin else {
+            return Ok("; the settings of the topic cannot be checked with a token");
+        };
+        // The broker that leads is there. The controller, who is asked otherwise, may be one that is long gone.
+        let options = AdminOptions::new().request_timeout(Some(self.settings.ask_wait)).broker_id(leader);
         let asked = [ResourceSpecifier::Topic(&self.settings.topic)];
         let answer = self.runtime.block_on(admin.describe_configs(&asked, &options));
         let mut answer = answer.map_err(|error| self.fault(&error))?;
         let found = match answer.pop() {
-            Some(Ok(found)) => found,
+            // A broker that has not heard of the topic yet tells nothing of it.
+            Some(Ok(found)) if !found.entries.is_empty() => found,
             Some(Err(code)) => return Err(self.fault(&KafkaError::AdminOp(code))),
-            None => return Err(Fault::Away("the settings of the topic were not told".to_owned())),
+            Some(Ok(_)) | None => {
+                return Err(Fault::Away("the settings of the topic were not told".to_owned()));
+            }
         };
         let found: HashMap<&str, &str> = found
             .entries
             .iter()
             .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
             .collect();
-        against(&found, replicas, &self.settings).map_or(Ok(()), |what| Err(self.refused(what)))
+        against(&found, replicas, &self.settings).map_or(Ok(""), |what| Err(self.refused(&what)))
     }
 
     /// The record at `offset`, as this log stores it; `None` if none lies there.
     pub(super) fn record_at(&self, offset: u64, log: Uuid) -> Result<Option<Found>, Fault> {
         let mut found = None;
         self.walk(offset, offset + 1, &mut |message| {
-            found = Some(record::read(message, log).map_err(|error| self.refused(error.to_string()))?);
+            found = Some(record::read(message, log).map_err(|error| self.refused(&error.to_string()))?);
             Ok(true)
         })?;
         Ok(found)
@@ -210,7 +236,7 @@ impl Looker {
         walked
     }
 
-    fn refused(&self, what: String) -> Fault {
+    fn refused(&self, what: &str) -> Fault {
         Fault::Refused(format!("the topic '{}' cannot be the log: {what}", self.settings.topic))
     }
 
@@ -222,9 +248,9 @@ impl Looker {
                 Fault::Missing(self.settings.topic.clone())
             }
             Some(code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
-                self.refused(format!("the brokers do not let this node use it: {code}"))
+                self.refused(&format!("the brokers do not let this node use it: {code}"))
             }
-            Some(Code::InvalidTopic) => self.refused("this is no name of a topic".to_owned()),
+            Some(Code::InvalidTopic) => self.refused("this is no name of a topic"),
             Some(_) | None => Fault::Away(self.why(&error.to_string())),
         }
     }

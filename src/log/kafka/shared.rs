@@ -271,6 +271,9 @@ impl Shared {
     pub(super) fn check_passed(&self, number: u64, end: u64, note: String) {
         let mut state = self.state.lock();
         state.passed = state.passed.max(number);
+        if !state.ever_there && !note.is_empty() {
+            tracing::warn!("the topic can be the log{note}");
+        }
         state.note = note;
         if let Some((since, _)) = state.away.take() {
             let seconds = since.elapsed().as_secs();

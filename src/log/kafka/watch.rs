@@ -12,12 +12,16 @@ use uuid::Uuid;
 use super::super::embedded::local::Segments;
 use super::look::{Fault, Looker, Seen};
 use super::settings::Settings;
-use super::shared::Shared;
+use super::shared::{Gate, Shared};
 
 /// Between two looks, whatever is asked for.
 const AT_LEAST_BETWEEN: Duration = Duration::from_millis(100);
 /// Between two tries while nobody answers: the first, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// What stands against a topic is looked at once more after this: a broker that has just come up, or just become
+/// the leader, may not know all yet.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Watch {
@@ -31,11 +35,11 @@ pub(super) struct Watch {
 impl Watch {
     /// Looks until the log is closed or refused.
     pub(super) fn run(self) {
-        let mut retry = RETRY.0;
+        let (mut retry, mut suspected) = (RETRY.0, false);
         while let Some(number) = self.shared.next_check(self.settings.check_every) {
             match self.look() {
                 Ok(seen) => {
-                    retry = RETRY.0;
+                    (retry, suspected) = (RETRY.0, false);
                     self.shared.check_passed(number, seen.end, seen.note);
                     self.shared.pause(AT_LEAST_BETWEEN);
                 }
@@ -44,7 +48,15 @@ impl Watch {
                     self.shared.pause(retry);
                     retry = (retry * 2).min(RETRY.1);
                 }
-                Err(fault @ (Fault::Missing(_) | Fault::Refused(_))) => self.shared.refuse(fault.to_string()),
+                Err(fault @ (Fault::Missing(_) | Fault::Refused(_))) if suspected => {
+                    self.shared.refuse(fault.to_string());
+                }
+                Err(fault @ (Fault::Missing(_) | Fault::Refused(_))) => {
+                    tracing::warn!(%fault, "the topic is looked at once more, and nothing copied before");
+                    suspected = true;
+                    self.shared.want_check(Gate::Shut);
+                    self.shared.pause(CONFIRM_AFTER);
+                }
             }
         }
     }

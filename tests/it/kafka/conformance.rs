@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kymo::base::{Position, SystemClock};
+use kymo::base::{Clock, Position, Stamp, SteppedClock, SystemClock};
 use kymo::log::conformance::{self, append, everything};
 use kymo::log::kafka::settings::{Creation, Settings};
 use kymo::log::kafka::{self, KafkaLog};
@@ -118,7 +119,39 @@ async fn whoever_comes_first_names_the_log() {
     let log = open(&settings, folder.path(), Uuid::from_u128(3)).await;
     caught_up(&log).await;
     assert_eq!(log.tail(), Position(2));
-    assert!(matches!(log.condition(), Condition::Well(_)), "{:?}", log.condition());
+    let began = std::time::Instant::now();
+    while !matches!(log.condition(), Condition::Well(_)) {
+        assert!(began.elapsed() < crate::kit::process::PATIENCE, "{:?}", log.condition());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// `valid_until` rests on clocks that agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_are_told() {
+    let Some(broker) = broker() else { return };
+    let (folder, topic) = (tempfile::tempdir().expect("a folder"), new_topic());
+    let settings = settings(&broker.address(), &topic);
+    drop(open(&settings, &folder.path().join("first"), Uuid::from_u128(1)).await);
+    let now = SystemClock.now();
+    for (ahead, text) in [(false, "s behind the broker's"), (true, "s ahead of the broker's")] {
+        let hour = Duration::from_secs(3600);
+        let start = if ahead { now.plus(hour) } else { Stamp(now.0 - Stamp::TICKS_PER_SECOND * 3600) };
+        let (copy, clock) = (folder.path().join(text), Arc::new(SteppedClock::at(start)));
+        let opened = KafkaLog::open(&copy, settings.clone(), clock, Uuid::from_u128(1), &[]).await;
+        let (log, _) = opened.expect("it can be opened");
+        log.checked().await.expect("the topic can be a log");
+        append(&log, "event").await;
+        caught_up(&log).await;
+        let Condition::Troubled(why) = log.condition() else { panic!("{:?}", log.condition()) };
+        assert!(why.contains(text), "{why}");
+        let seconds: u64 = why
+            .split("clock is ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok())
+            .expect("a figure");
+        assert!((3500..3700).contains(&seconds), "{why}");
+    }
 }
 
 /// What a crash tore off comes again, and what was damaged is replaced.

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use crate::kit::dicom::{Instance, red_triangle};
+use crate::kit::folder::name;
 use crate::kit::history::send;
 use crate::kit::kafka::{Broker, Cluster, free_port, jars, new_topic};
-use crate::kit::process::{Connection, PATIENCE, Process};
+use crate::kit::process::{Connection, PATIENCE, Process, kymo};
 use crate::kit::toxiproxy::Proxy;
 
 use super::{flags, wait_for_health};
@@ -65,7 +67,8 @@ fn under(archive: &Process, before: &mut Told, fault: impl FnOnce(&dyn Fn(u64)))
         let more = |count: u64| {
             let (from, began) = (acknowledged.load(Ordering::Relaxed), Instant::now());
             while acknowledged.load(Ordering::Relaxed) < from + count {
-                assert!(began.elapsed() < PATIENCE, "stores do not succeed again");
+                let said = || archive.errors();
+                assert!(began.elapsed() < PATIENCE, "stores do not succeed again: {}", said());
                 sleep(Duration::from_millis(2));
             }
         };
@@ -178,6 +181,42 @@ fn a_broker_that_is_killed_paused_or_restarted_costs_nothing_acknowledged() {
     broker.node().restart();
     wait_for_health(&archive, "archive", |status, _| status == "Healthy");
     send(&mut archive.connect(), "PUT", &red_triangle());
+}
+
+/// A node that has nothing of the log yet waits for a broker, and says so to whoever asks.
+#[test]
+fn a_new_node_waits_for_a_broker_and_says_so() {
+    let Some(jars) = jars() else { return };
+    let mut broker = Broker::start(&jars);
+    let (folder, topic, address) = (tempfile::tempdir().expect("a folder"), new_topic(), broker.address());
+    broker.node().kill();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut child = kymo()
+        .args(["serve", "--listen", &listen, "--data", name(folder.path())])
+        .args(flags(&address, &topic))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program can be run");
+    let listen: SocketAddr = listen.parse().expect("an address");
+    let until = |path: &str, fits: &dyn Fn(u16, &str) -> bool| {
+        let began = Instant::now();
+        loop {
+            let asked = Connection::to(listen).and_then(|mut way| way.ask("GET", path, &[], b""));
+            if asked.as_ref().is_ok_and(|answer| fits(answer.status, answer.text())) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{asked:?}");
+            sleep(Duration::from_millis(20));
+        }
+    };
+    until("/health/check", &|status, text| {
+        status == 503 && text.contains("Unhealthy") && text.contains("no broker can be asked")
+    });
+    until("/v2/changefeed", &|status, _| status == 503);
+    broker.node().restart();
+    until("/v2/changefeed", &|status, _| status == 200);
+    drop((child.kill(), child.wait()));
 }
 
 #[test]
