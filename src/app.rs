@@ -1,7 +1,7 @@
 //! Builds the rooms and hands them to each other; the one file that knows them all.
 //!
-//! In the data folder: `log/` and `lake/` are the archive and all that a backup needs; `archive/` and
-//! `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
+//! In the data folder: `log/` and `lake/` (or what `--blobs` names instead) are the archive and all that a
+//! backup needs; `archive/` and `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
 //! process out, `node` names this node.
 //! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
 //! Elsewhere: what the rooms do; the command line (`main`).
@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::archive::{self, Archive, ReadError, SubmitError};
 use crate::base::{Clock, Ids, Position, Stamp, SystemClock};
-use crate::blob::{self, Blobs, Lake};
-use crate::config::{Config, Keep};
+use crate::blob::{self, Blobs, Lake, Location};
+use crate::config::{self, Config, Keep};
 use crate::event::Commit;
 use crate::http;
 use crate::log::Log;
@@ -154,7 +154,7 @@ impl Node {
             false => None,
         };
         let new_log = ids.next(clock.now());
-        let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
+        let blobs = Blobs::open(&blob_settings(config, node))?;
         if known.is_none()
             && let Some(file) = any_instance(&blobs, &config.lake).await?
         {
@@ -255,6 +255,7 @@ impl Node {
             move || {
                 let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
                 async move {
+                    blobs.abort_abandoned().await?;
                     let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
                     metrics::blobs_removed(swept.removed);
                     Ok::<_, sweep::Error>(())
@@ -344,7 +345,7 @@ fn report_blobs(health: &Health, found: workers::health::Found) {
     use workers::health::Found;
     let (status, what) = match found {
         Found::Healthy => (Status::Healthy, "files can be written, read and removed".to_owned()),
-        Found::Degraded(why) => (Status::Degraded, why),
+        Found::Degraded(why) => (Status::Degraded, format!("ConnectedStoreDegraded: {why}")),
         Found::Unhealthy(why) => (Status::Unhealthy, why),
     };
     health.set_for("blobs", status, what, 3 * workers::health::PROBE_EVERY);
@@ -383,6 +384,20 @@ impl sweep::SweepSource for Sweeping {
     async fn mark_time(&self) -> Result<Stamp, String> {
         self.0.mark_time().await.map_err(|error| error.to_string())
     }
+}
+
+/// In a folder that nodes share, each has a staging folder of its own, since files are linked from there.
+fn blob_settings(config: &Config, node: Uuid) -> blob::Settings {
+    let (location, staging) = match &config.blobs.location {
+        None => (Location::Folder(Folders::of(&config.data).lake()), config.data.join("staging")),
+        Some(Location::Folder(root)) => {
+            let staging = root.join(".staging").join(node.to_string());
+            (Location::Folder(root.clone()), staging)
+        }
+        Some(far) => (far.clone(), config.data.join("staging")),
+    };
+    let config::Blobs { reach, etag, cache, .. } = config.blobs.clone();
+    blob::Settings { location, staging, reach, etag, cache }
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StartError + '_ {

@@ -19,6 +19,10 @@ use crate::blob::Lake;
 use crate::dicom::scan::Limits;
 use crate::{archive, http, log};
 
+mod blobs;
+
+pub use blobs::Blobs;
+
 /// The settings as given, each of them optional.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -32,6 +36,43 @@ pub struct Given {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
+
+    /// Where files are kept: a folder, s3://bucket/prefix or az://container/prefix [default: DATA/lake]
+    ///
+    /// Address and credentials of a store are taken from its provider's environment (AWS_…, AZURE_…).
+    #[arg(long, value_name = "PLACE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blobs: Option<String>,
+
+    /// Longest wait for one answer of such a store, and for all retries of a request [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    blob_timeout: Option<Duration>,
+
+    /// Most requests to such a store under way at once [default: 64]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_connections: Option<usize>,
+
+    /// Folder of a cache in front of such a store; it may be emptied at any time [default: none]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_cache: Option<PathBuf>,
+
+    /// Most bytes in the cache [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_cache_size: Option<ByteSize>,
+
+    /// How long the store's word that a file is there is trusted before the cache asks again [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    blob_cache_trust: Option<Duration>,
+
+    /// `strict`: a file whose ETag is another one counts as changed; `lenient`: its bytes decide [default: lenient]
+    #[arg(long, value_name = "RULE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
 
     /// Loopback address that answers what commands ask of a running archive [default: any free port]
     #[arg(long, value_name = "ADDR")]
@@ -252,6 +293,8 @@ pub struct Config {
     pub allow_remote: bool,
     /// Folder of all data.
     pub data: PathBuf,
+    /// Where files are kept.
+    pub blobs: Blobs,
     /// Names of files.
     pub lake: Lake,
     /// How long released files stay.
@@ -321,6 +364,7 @@ impl Given {
             listen,
             admin,
             allow_remote,
+            blobs: self.blobs()?,
             lake,
             data: self.data.clone().unwrap_or_else(|| PathBuf::from("kymo-data")),
             keep_released: self.keep_released.unwrap_or(Keep::For(Duration::from_secs(3 * 24 * 3600))),
@@ -461,6 +505,10 @@ mod tests {
             (&["--max-parts", "0"], "'max-parts'"),
             (&["--max-depth", "64"], "'max-depth'"),
             (&["--cache", "0B"], "'cache'"),
+            (&["--blobs", "gs://bucket"], "'blobs'"),
+            (&["--etag", "strict"], "'etag'"),
+            (&["--blobs", "lake", "--blob-cache", "cache"], "'blob-cache'"),
+            (&["--blobs", "s3://bucket", "--blob-connections", "0"], "'blob-connections'"),
         ] {
             let error = read(None, &flags(arguments)).map(drop).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

@@ -19,7 +19,7 @@ use crate::base::{Partition, Position, Stamp};
 use crate::blob::{Blobs, Expected, Lake};
 use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
-use crate::event::codec::{self, Event};
+use crate::event::codec::{self, DecodeError, Event};
 use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// Metadata read in one go before they are handed on.
@@ -329,13 +329,23 @@ fn section(event: &Event, position: Position, section: Section) -> Result<Bytes,
     bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
 }
 
-/// What a read of `file` must check; `sums` is the chunks section, four bytes for each chunk.
-#[must_use]
-pub fn expected(file: &StoredFile, sums: &[u8]) -> Expected {
-    let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
-    Expected { key: file.key.clone(), length_bytes: file.length_bytes, sha256: file.sha256, chunks }
+/// What a read of `file`, stored by `event`, must check.
+///
+/// # Errors
+/// The event's sections cannot be read.
+pub fn expected(file: &StoredFile, event: &Event) -> Result<Expected, DecodeError> {
+    let sums = event.section(Section::Chunks)?;
+    let sums = sums.ok_or_else(|| DecodeError::Broken("it has no Chunks section".to_owned()))?;
+    let etag = event.section(Section::Etag)?;
+    Ok(Expected {
+        key: file.key.clone(),
+        length_bytes: file.length_bytes,
+        sha256: file.sha256,
+        chunks: sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect(),
+        etag: etag.and_then(|etag| std::str::from_utf8(&etag).ok().map(Arc::from)),
+    })
 }
 
 fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
-    Ok(expected(&live.file, &section(event, live.position, Section::Chunks)?))
+    expected(&live.file, event).map_err(|error| ReadError::Event(live.position, error.to_string()))
 }

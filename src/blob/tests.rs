@@ -59,6 +59,7 @@ fn expected(staged: &Staged, key: &str) -> Expected {
         length_bytes: staged.length_bytes,
         sha256: staged.sha256,
         chunks: staged.chunks.clone().into(),
+        etag: None,
     }
 }
 
@@ -410,7 +411,7 @@ fn a_full_disk_is_told_from_a_broken_one() {
     assert!(matches!(Error::of_io("k", &denied), Error::Refused { .. }));
     assert!(matches!(Error::of_staging(&denied), Error::Unavailable(_)));
     let wrapped = object_store::Error::Generic { store: "x", source: Box::new(denied) };
-    assert!(matches!(Error::of_store("k", &wrapped), Error::Refused { .. }));
+    assert!(matches!(said::error("k", &wrapped), Error::Refused { .. }));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use kymo::app::{self, Commits, Folders, Node};
 use kymo::base::Position;
 use kymo::config::Config;
 use kymo::event::codec;
-use kymo::event::{Payload, Section};
+use kymo::event::Payload;
 use kymo::log::Log;
 use kymo::log::embedded::disk::RealDisk;
 use kymo::log::embedded::verify::{Finding, Kind, verify};
@@ -82,8 +82,7 @@ async fn files(node: &Node, wrong: &mut Vec<String>) -> anyhow::Result<()> {
             if !node.archive.keeps_blob(&instance.file.key)? {
                 continue;
             }
-            let sums = event.section(Section::Chunks)?.unwrap_or_default();
-            let expected = kymo::archive::expected(&instance.file, &sums);
+            let expected = kymo::archive::expected(&instance.file, &event)?;
             if let Err(error) = node.archive.blobs().verify(&expected).await {
                 wrong.push(format!("file of position {}: {error}", record.position));
             }

@@ -171,6 +171,8 @@ pub enum Section {
     Frames = 3,
     /// CRC32C of each 128 KiB of the file, little endian.
     Chunks = 4,
+    /// The `ETag` that the store gave the file when it was put; absent where it gives none.
+    Etag = 5,
 }
 
 /// What the fold made of one record.
