@@ -397,7 +397,8 @@ fn blob_settings(config: &Config, node: Uuid) -> blob::Settings {
         Some(far) => (far.clone(), config.data.join("staging")),
     };
     let config::Blobs { reach, etag, cache, .. } = config.blobs.clone();
-    blob::Settings { location, staging, reach, etag, cache }
+    let environment = blob::Environment::of_process();
+    blob::Settings { location, staging, reach, environment, etag, cache }
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StartError + '_ {

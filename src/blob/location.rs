@@ -8,6 +8,7 @@
 //! Invariant: every wait for a store has a bound, and so has the number of connections to it.
 //! Elsewhere: uploads (`remote`), folders (`local`).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -104,6 +105,44 @@ impl Default for Reach {
     }
 }
 
+/// Variables with their values: where addresses and credentials come from. It does not show them.
+#[derive(Clone, Default)]
+pub struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(String, String)> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Environment").finish_non_exhaustive()
+    }
+}
+
+/// The variables of a provider that mean something to us.
+fn named<'a, K: FromStr>(
+    environment: &'a Environment,
+    prefix: &'a str,
+) -> impl Iterator<Item = (K, &'a String)> {
+    let ours = environment.iter().filter(move |(name, _)| name.starts_with(prefix));
+    ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)))
+}
+
 /// A store behind a network.
 pub(super) struct Reached {
     /// With the prefix, and bounded.
@@ -114,21 +153,42 @@ pub(super) struct Reached {
 }
 
 /// Makes ready to speak to a bucket. Nothing is sent yet.
-pub(super) fn s3(bucket: &str, prefix: &str, reach: Reach) -> Result<Reached, Error> {
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries(reach));
-    let builder = waits(reach)
-        .into_iter()
-        .fold(builder, |builder, (key, value)| builder.with_config(AmazonS3ConfigKey::Client(key), value));
+pub(super) fn s3(
+    bucket: &str,
+    prefix: &str,
+    environment: &Environment,
+    reach: Reach,
+) -> Result<Reached, Error> {
+    let mut builder = AmazonS3Builder::new();
+    for (key, value) in named::<AmazonS3ConfigKey>(environment, "AWS_") {
+        builder = builder.with_config(key, value);
+    }
+    for (key, value) in waits(reach) {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+    }
+    let builder = builder.with_bucket_name(bucket).with_retry(retries(reach));
     let store = builder.build().map_err(|error| unreachable_store(&error))?;
     Ok(bounded(store, prefix, reach))
 }
 
 /// Makes ready to speak to a container. Nothing is sent yet.
-pub(super) fn azure(container: &str, prefix: &str, reach: Reach) -> Result<Reached, Error> {
-    let builder = MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retries(reach));
-    let builder = waits(reach)
-        .into_iter()
-        .fold(builder, |builder, (key, value)| builder.with_config(AzureConfigKey::Client(key), value));
+pub(super) fn azure(
+    container: &str,
+    prefix: &str,
+    environment: &Environment,
+    reach: Reach,
+) -> Result<Reached, Error> {
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (key, value) in named::<AzureConfigKey>(environment, "AZURE_") {
+        builder = builder.with_config(key, value);
+    }
+    for (key, value) in waits(reach) {
+        builder = builder.with_config(AzureConfigKey::Client(key), value);
+    }
+    if let Some((_, endpoint)) = environment.iter().find(|(name, _)| name == "IDENTITY_ENDPOINT") {
+        builder = builder.with_msi_endpoint(endpoint);
+    }
+    let builder = builder.with_container_name(container).with_retry(retries(reach));
     let store = builder.build().map_err(|error| unreachable_store(&error))?;
     Ok(bounded(store, prefix, reach))
 }

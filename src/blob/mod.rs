@@ -36,7 +36,7 @@ mod staging;
 
 pub use cache::CacheSettings;
 pub use lake::Lake;
-pub use location::{Location, Reach};
+pub use location::{Environment, Location, Reach};
 pub use reading::EtagRule;
 pub use staging::{Staged, Staging};
 
@@ -136,6 +136,8 @@ pub struct Settings {
     pub staging: std::path::PathBuf,
     /// How a store behind a network is reached.
     pub reach: Reach,
+    /// Where its address and our credentials are found.
+    pub environment: Environment,
     /// What an altered `ETag` means.
     pub etag: EtagRule,
     /// A cache in front of a store behind a network.
@@ -167,10 +169,13 @@ impl Blobs {
     /// # Errors
     /// What the file system said, and settings that name no store.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let environment = &settings.environment;
         let reached = match &settings.location {
             Location::Folder(root) => return Self::open_local(root, &settings.staging),
-            Location::S3 { bucket, prefix } => location::s3(bucket, prefix, settings.reach)?,
-            Location::Azure { container, prefix } => location::azure(container, prefix, settings.reach)?,
+            Location::S3 { bucket, prefix } => location::s3(bucket, prefix, environment, settings.reach)?,
+            Location::Azure { container, prefix } => {
+                location::azure(container, prefix, environment, settings.reach)?
+            }
         };
         let cache = settings.cache.clone().map(Cache::open).transpose();
         let cache = cache.map_err(|error| Error::Unavailable(format!("the cache: {error}")))?;

@@ -54,8 +54,8 @@ const ROOM_BYTES: u64 = 64 << 20;
 /// Files of one request put at once.
 const PLACING_PER_REQUEST: usize = 16;
 
-/// How often a put is sent to which no answer came.
-const PUTS: u32 = 3;
+/// How often a put is sent while nobody knows whether it took effect.
+const PUTS: u32 = 4;
 
 /// Ends the name of a note.
 const NOTE_SUFFIX: &str = ".upload";
@@ -126,12 +126,6 @@ impl Remote {
         placed
     }
 
-    /// Puts bytes under a key that says what they are; bytes that are there already are as good.
-    pub(super) async fn put_bytes(&self, bytes: Bytes, expected: Expected) -> Result<(), Error> {
-        let path = key_of(&expected.key)?;
-        self.put_whole(bytes, &expected, &path).await.map(drop)
-    }
-
     async fn put(&self, file: &Upload, path: &Key) -> Result<Option<String>, Error> {
         let length = file.expected.length_bytes;
         let _room = self.room_for(length).await;
@@ -148,16 +142,19 @@ impl Remote {
                 Ok(put) => return Ok(put.e_tag),
                 Err(error) => error,
             };
-            let error = said::error(&file.key, &failed);
-            match on_write(error, &file.key) {
+            let failure = match on_write(said::error(&file.key, &failed), &file.key) {
                 // An earlier try may have been ours, with only its answer lost.
-                Error::Refused { code: said::NAME_TAKEN, .. } => return self.is_ours(file, path).await,
-                _ if said::is_unanswered(&failed) && puts < PUTS => {
-                    puts += 1;
-                    tokio::time::sleep(pause()).await;
-                }
+                Error::Refused { code: said::NAME_TAKEN, .. } => match self.is_ours(file, path).await {
+                    Ok(etag) => return Ok(etag),
+                    Err(error @ Error::Missing { .. }) if puts < PUTS => error,
+                    Err(error) => return Err(error),
+                },
+                error if said::is_in_doubt(&failed) && puts < PUTS => error,
                 error => return Err(error),
-            }
+            };
+            tracing::debug!(%failure, "a put is tried again");
+            puts += 1;
+            tokio::time::sleep(pause()).await;
         }
     }
 

@@ -69,6 +69,9 @@ pub(super) fn error(key: &str, error: &Said) -> Error {
         if TAKEN.contains(&code) {
             return Error::Refused { key, code: NAME_TAKEN, what: "something has this name already".into() };
         }
+        if status(&text) == Some(409) {
+            return Error::Unavailable(format!("{key}: {what}"));
+        }
     }
     match error {
         Said::NotFound { .. } => Error::Missing { key },
@@ -88,9 +91,21 @@ pub(super) fn error(key: &str, error: &Said) -> Error {
     }
 }
 
-/// Whether nobody knows if the request took effect: it was sent, and no answer came.
-pub(super) fn is_unanswered(error: &Said) -> bool {
-    matches!(error, Said::Generic { .. }) && status(&chain(error)).is_none()
+/// Whether a put is worth another try: no answer came, so that nobody knows whether it took effect, or it met
+/// another one in the store.
+pub(super) fn is_in_doubt(error: &Said) -> bool {
+    let text = chain(error);
+    match status(&text) {
+        None => matches!(error, Said::Generic { .. }),
+        Some(409) => code(&text).is_some_and(|code| !TAKEN.contains(&code) && !OWNER.contains(&code)),
+        Some(_) => false,
+    }
+}
+
+/// Whether the status alone does not say whose doing it is.
+pub(super) fn needs_a_code(error: &Said) -> bool {
+    let text = chain(error);
+    matches!(status(&text), Some(400 | 409)) && code(&text).is_none()
 }
 
 fn cause(error: &Said) -> Option<&io::Error> {
@@ -196,9 +211,15 @@ mod tests {
 
     #[test]
     fn an_answer_that_did_not_come_is_told_from_one_that_did() {
-        assert!(is_unanswered(&generic("error sending request: operation timed out")));
-        assert!(!is_unanswered(&generic("Server returned non-2xx status code: 503 Busy: ")));
-        assert!(!is_unanswered(&Said::NotFound { path: "k".into(), source: "404".into() }));
+        assert!(is_in_doubt(&generic("error sending request: operation timed out")));
+        assert!(!is_in_doubt(&generic("Server returned non-2xx status code: 503 Busy: ")));
+        assert!(!is_in_doubt(&Said::NotFound { path: "k".into(), source: "404".into() }));
+        let conflict = |code: &str| Said::AlreadyExists {
+            path: "k".into(),
+            source: format!("status code: 409 Conflict: <Error><Code>{code}</Code></Error>").into(),
+        };
+        assert!(is_in_doubt(&conflict("ConditionalRequestConflict")));
+        assert!(!is_in_doubt(&conflict("BlobAlreadyExists")) && !is_in_doubt(&conflict("ContainerDisabled")));
     }
 
     #[test]

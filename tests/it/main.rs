@@ -12,6 +12,7 @@ mod fixtures;
 mod hostile;
 mod kill;
 mod kit;
+mod lake;
 mod model;
 mod python;
 mod requests;

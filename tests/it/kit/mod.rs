@@ -6,7 +6,9 @@ pub(crate) mod folder;
 pub(crate) mod history;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod served;
+pub(crate) mod stores;
 
 /// How many random histories a test plays: `usual`, or more if `KYMO_TEST_SEEDS` says so.
 pub(crate) fn seeds(usual: u32) -> u32 {
