@@ -1,7 +1,8 @@
 //! Builds the rooms and hands them to each other; the one file that knows them all.
 //!
 //! In the data folder: `log/` and `lake/` (or what `--blobs` names instead) are the archive and all that a
-//! backup needs; `archive/` and `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
+//! backup needs; `archive/` and `views/` are made from them; `bodies/` has copies of large sections of
+//! events; `staging/` holds uploads that are still running; `lock` keeps a second
 //! process out, `node` names this node.
 //! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
 //! Elsewhere: what the rooms do; the command line (`main`).
@@ -184,7 +185,7 @@ impl Node {
             ids: Arc::clone(&ids),
             node,
             state,
-            settings: config.archive.clone(),
+            settings: archive_settings(config),
         })?;
         if report.tail < Position(2) {
             archive.begin_log(report.log).await?;
@@ -316,7 +317,10 @@ async fn observe(
             None => health.set("log", Status::Healthy, format!("{tail} records")),
         }
         match archive.ready() {
-            Ok(()) => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
+            Ok(()) => match archive.awaited() {
+                Some(why) => health.set("archive", Status::Degraded, why),
+                None => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
+            },
             Err(ReadError::Behind { wanted, reached }) => {
                 health.set("archive", Status::Degraded, format!("catching up: {reached} of {wanted}"));
             }
@@ -386,6 +390,10 @@ impl sweep::SweepSource for Sweeping {
     }
 }
 
+fn archive_settings(config: &Config) -> archive::Settings {
+    archive::Settings { bodies: Some(config.data.join("bodies")), ..config.archive.clone() }
+}
+
 /// In a folder that nodes share, each has a staging folder of its own, since files are linked from there.
 fn blob_settings(config: &Config, node: Uuid) -> blob::Settings {
     let (location, staging) = match &config.blobs.location {
@@ -445,15 +453,15 @@ fn node_id(data: &Path, new: Uuid) -> Result<Uuid, StartError> {
 ///
 /// # Errors
 /// The log cannot be read or folded.
-pub fn scratch(log: Arc<dyn Log>, lake: Lake) -> Result<Archive, ReadError> {
+pub fn scratch(log: Arc<dyn Log>, config: &Config) -> Result<Archive, ReadError> {
     Archive::open(archive::Parts {
         log,
         blobs: Blobs::in_memory(),
-        lake,
+        lake: config.lake.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(Ids::from_os()),
         node: Uuid::nil(),
         state: Table::memory(),
-        settings: archive::Settings::default(),
+        settings: archive_settings(config),
     })
 }

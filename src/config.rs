@@ -184,6 +184,11 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     log_segment: Option<ByteSize>,
 
+    /// Largest record of the log, at least 16KiB; what does not fit is kept with the files [default: 64MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_record: Option<ByteSize>,
+
     /// Origins whose pages may call, comma separated, or `*`; none switches CORS off [default: none]
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
@@ -398,6 +403,13 @@ impl Given {
                 inflated_bytes: positive("max-inflated", self.max_inflated, scan.inflated_bytes)?,
                 ..scan
             },
+            record_bytes: match self.max_record.map(|size| size.as_u64()) {
+                Some(given) if given < 16 << 10 => {
+                    return Err(impossible("max-record", "at least 16KiB".to_owned()));
+                }
+                Some(given) => usize::try_from(given).unwrap_or(usize::MAX).min(default.record_bytes),
+                None => default.record_bytes,
+            },
             headers_in_flight_bytes: usize::try_from(header)
                 .map_err(|_| impossible("max-header", "it does not fit this machine".to_owned()))?,
             parts: match self.max_parts {
@@ -505,6 +517,7 @@ mod tests {
             (&["--max-parts", "0"], "'max-parts'"),
             (&["--max-depth", "64"], "'max-depth'"),
             (&["--cache", "0B"], "'cache'"),
+            (&["--max-record", "1KiB"], "'max-record'"),
             (&["--blobs", "gs://bucket"], "'blobs'"),
             (&["--etag", "strict"], "'etag'"),
             (&["--blobs", "lake", "--blob-cache", "cache"], "'blob-cache'"),

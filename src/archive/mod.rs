@@ -4,6 +4,7 @@
 //! Invariant: an event is appended once; an append whose outcome is unknown is found again by its id.
 //! Elsewhere: search (`projections`), the form of requests and answers (`http`).
 
+mod bodies;
 mod commits;
 pub mod fold;
 mod follow;
@@ -13,6 +14,7 @@ mod reads;
 pub mod state;
 mod submit;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +52,10 @@ pub struct Settings {
     pub validity: Duration,
     /// How long a request waits for its outcome.
     pub outcome_wait: Duration,
+    /// Largest record; sections that do not fit in lie in the blob store.
+    pub record_bytes: usize,
+    /// Folder of the copies of such sections; without one they are kept in memory.
+    pub bodies: Option<PathBuf>,
     /// Encoded events of a request kept in memory before they go to a temporary file.
     pub spool_bytes: usize,
 }
@@ -64,6 +70,8 @@ impl Default for Settings {
             parts: 20_000,
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
+            record_bytes: log::embedded::Settings::default().record_limit_bytes,
+            bodies: None,
             spool_bytes: 1 << 20,
         }
     }
@@ -181,6 +189,9 @@ struct Inner {
     stopped: watch::Sender<Option<String>>,
     /// The log's end as it was at the start: until the fold has reached it, nothing is answered.
     start_tail: Position,
+    bodies: Arc<bodies::Here>,
+    /// What the fold waits for before it goes on.
+    awaited: Mutex<Option<String>>,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,
     last_mark: tokio::sync::Mutex<Option<tokio::time::Instant>>,

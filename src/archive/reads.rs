@@ -19,7 +19,7 @@ use crate::base::{Partition, Position, Stamp};
 use crate::blob::{Blobs, Expected, Lake};
 use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
-use crate::event::codec::{self, DecodeError, Event};
+use crate::event::codec::{DecodeError, Event};
 use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// Metadata read in one go before they are handed on.
@@ -109,7 +109,14 @@ impl Archive {
     /// [`ReadError`]
     pub async fn event(&self, position: Position) -> Result<Event, ReadError> {
         let record = self.0.parts.log.get(position).await?;
-        codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))
+        let event =
+            self.decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+        if event.has_bodies() {
+            // A copy that was lost or damaged is had again.
+            let log = self.0.log_name()?;
+            self.0.bring(log.unwrap_or_default(), &event).await?;
+        }
+        Ok(event)
     }
 
     /// As [`Self::metadata`] if they are small; `None` if they are large, which nobody may read ahead: who
@@ -173,8 +180,8 @@ impl Archive {
             let records = self.0.parts.log.read_batch(position, position.next(), 1)?;
             let record = records.into_iter().next().expect("a batch has at least one record");
             let event =
-                codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
-            if event.section_bytes(Section::Metadata) > SMALL_METADATA_BYTES {
+                self.decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+            if event.section_bytes(Section::Metadata) > SMALL_METADATA_BYTES || event.has_bodies() {
                 break;
             }
             let metadata = section(&event, position, Section::Metadata)?;

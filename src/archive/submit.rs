@@ -126,8 +126,16 @@ impl Archive {
         if let Some(why) = self.stopped() {
             return Err(SubmitError::Unavailable(why));
         }
-        let record =
-            codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        let encoded = |sections: &Sections| {
+            codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))
+        };
+        let mut record = encoded(sections)?;
+        let limit = self.0.parts.settings.record_bytes;
+        if record.len() > limit && !sections.is_empty() {
+            let around = record.len() - sections.length_bytes();
+            let sections = self.put_elsewhere(sections, limit.saturating_sub(around)).await?;
+            record = encoded(&sections)?;
+        }
         let registered = Waiting::register(self, head.id);
         let appending = self.0.parts.log.append(record).await.map_err(|error| match error {
             AppendError::TooLarge { length_bytes, limit_bytes } => {
@@ -158,9 +166,15 @@ impl Archive {
             self.tell(&system(), Payload::LogCreated { log }).await?;
         }
         if meta.format == 0 {
-            self.tell(&system(), Payload::FormatEnabled { version: event::VERSION }).await?;
+            self.enable_format().await?;
         }
         Ok(())
+    }
+
+    /// Lets nodes write events of the newest version from here on; an older program stops at this event.
+    pub(super) async fn enable_format(&self) -> Result<(), SubmitError> {
+        // Boxed, since it submits an event itself, one without sections.
+        Box::pin(self.tell(&system(), Payload::FormatEnabled { version: event::VERSION })).await.map(drop)
     }
 
     /// Deletes a study, a series or an instance; says where the event lies, if one was needed.

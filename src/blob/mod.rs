@@ -192,8 +192,7 @@ impl Blobs {
     /// What the file system said, and two folders on different file systems.
     pub fn open_local(root: &Path, staging: &Path) -> Result<Self, Error> {
         let disk = Arc::new(Disk::open(root, staging)?);
-        let reader =
-            Reader { disk: Some(Arc::clone(&disk)), ..Reader::of(Arc::new(disk.lake().clone())) };
+        let reader = Reader { disk: Some(Arc::clone(&disk)), ..Reader::of(Arc::new(disk.lake().clone())) };
         Ok(Self { reader, ground: Ground::Disk(disk) })
     }
 
@@ -293,6 +292,30 @@ impl Blobs {
         }
     }
 
+    /// Makes bytes durable under a key that says what they are: the same bytes there already are as good.
+    ///
+    /// # Errors
+    /// As [`Self::place`]; [`Error::Changed`] when other bytes are there.
+    pub async fn keep(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        let mut staging = self.stage().await?;
+        staging.write(bytes).await?;
+        let staged = staging.finish().await?;
+        let expected = staged.expected(key);
+        match self.place(staged, key).await {
+            Ok(_) => Ok(()),
+            Err(Error::Refused { code: said::NAME_TAKEN, .. }) => self.verify(&expected).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The bytes of a whole file of this length, in memory and unchecked: the caller knows their digest.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Changed`], [`Error::Refused`]; [`Error::Unavailable`].
+    pub async fn whole(&self, key: &str, length_bytes: u64) -> Result<Bytes, Error> {
+        reading::whole(&self.reader, key, length_bytes).await
+    }
+
     /// Whether the file is there with the expected length. Cheap: asked before the first byte of an answer of
     /// many files.
     ///
@@ -363,7 +386,8 @@ impl Blobs {
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
         let prefix = prefix.to_owned();
-        self.reader.store
+        self.reader
+            .store
             .list(Some(&key))
             .map_ok(|found| (found.location.to_string(), found.size))
             .map_err(move |error| said::error(&prefix, &error))
@@ -407,8 +431,11 @@ impl Expected {
 }
 
 fn key_of(key: &str) -> Result<Key, Error> {
-    let refused =
-        |error: object_store::path::Error| Error::Refused { key: key.into(), code: "InvalidUri", what: error.to_string() };
+    let refused = |error: object_store::path::Error| Error::Refused {
+        key: key.into(),
+        code: "InvalidUri",
+        what: error.to_string(),
+    };
     Key::parse(key).map_err(refused)
 }
 

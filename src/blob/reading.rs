@@ -171,7 +171,8 @@ impl Reader {
                 let start = u64::from(number) * BLOCK_BYTES;
                 let end = (start + BLOCK_BYTES).min(window.end);
                 let block = cache.read(&file.key, number)?;
-                let right = block.len() as u64 == end - start && check(&file, start..end, block.clone()).is_ok();
+                let right =
+                    block.len() as u64 == end - start && check(&file, start..end, block.clone()).is_ok();
                 if !right {
                     cache.drop_block(&file.key, number);
                     return None;
@@ -228,6 +229,20 @@ pub(super) async fn read(reader: &Reader, file: &Expected, range: Range<u64>) ->
     windows.stream(source).await
 }
 
+/// [`super::Blobs::whole`].
+pub(super) async fn whole(reader: &Reader, key: &str, length_bytes: u64) -> Result<Bytes, Error> {
+    let (key, chunks) = (key.to_owned(), Arc::new([]));
+    let file = Expected { key, length_bytes, sha256: [0; 32], chunks, etag: None };
+    let mut whole = BytesMut::new();
+    let mut next = 0;
+    while next < length_bytes {
+        let end = (next + FAR_WINDOW_BYTES).min(length_bytes);
+        whole.extend_from_slice(&reader.fetch(&file, next..end).await?);
+        next = end;
+    }
+    Ok(whole.freeze())
+}
+
 /// Whether the pieces of a whole file have its digest.
 pub(super) async fn verify(mut pieces: Pieces, file: &Expected) -> Result<(), Error> {
     let mut digest = Sha256::new();
@@ -270,9 +285,8 @@ impl Source {
                     let bytes = bytes.and_then(|bytes| check(&file, window, bytes));
                     (Self::Local { path, opened, at: end }, bytes)
                 });
-                job.await.unwrap_or_else(|lost| {
-                    (Self::Lost, Err(Error::Unavailable(format!("{key}: {lost}"))))
-                })
+                job.await
+                    .unwrap_or_else(|lost| (Self::Lost, Err(Error::Unavailable(format!("{key}: {lost}")))))
             }
             Self::Far(reader) => {
                 let bytes = reader.window(&file, window).await;

@@ -80,11 +80,7 @@ impl std::fmt::Debug for Remote {
 }
 
 impl Remote {
-    pub(super) fn open(
-        reached: Reached,
-        staging: &Path,
-        cache: Option<Arc<Cache>>,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(reached: Reached, staging: &Path, cache: Option<Arc<Cache>>) -> Result<Self, Error> {
         let notes = staging.join("uploads");
         let area = Area::open(staging, AtRest::Closed).map_err(|error| Error::of_staging(&error))?;
         fs::create_dir_all(&notes).map_err(|error| Error::of_staging(&error))?;
@@ -324,13 +320,7 @@ struct Upload {
 impl Upload {
     fn of(staged: &Staged, key: &str) -> Result<Self, Error> {
         let Body::File(file) = &staged.body else { return Err(super::foreign()) };
-        let expected = Expected {
-            key: key.to_owned(),
-            length_bytes: staged.length_bytes,
-            sha256: staged.sha256,
-            chunks: staged.chunks.clone().into(),
-            etag: None,
-        };
+        let expected = staged.expected(key);
         Ok(Self { staged: file.path().to_owned(), expected })
     }
 

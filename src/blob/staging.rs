@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::{CHUNK_BYTES, Error};
+use super::{CHUNK_BYTES, Error, Expected};
 
 /// Bytes gathered before they are hashed and written together. A CT image fits.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -93,6 +93,19 @@ pub struct Staged {
     /// CRC32C of each [`CHUNK_BYTES`] of it; the last chunk may be shorter, an empty file has none.
     pub chunks: Vec<u32>,
     pub(super) body: Body,
+}
+
+impl Staged {
+    /// What a read of it under `key` must check.
+    pub(super) fn expected(&self, key: &str) -> Expected {
+        Expected {
+            key: key.to_owned(),
+            length_bytes: self.length_bytes,
+            sha256: self.sha256,
+            chunks: self.chunks.clone().into(),
+            etag: None,
+        }
+    }
 }
 
 impl Staging {

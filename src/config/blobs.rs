@@ -29,7 +29,9 @@ impl Given {
             None | Some("lenient") => EtagRule::Lenient,
             Some("strict") if far => EtagRule::Strict,
             Some("strict") => return Err(impossible("etag", "files in a folder have no ETag".to_owned())),
-            Some(other) => return Err(impossible("etag", format!("'{other}' is neither strict nor lenient"))),
+            Some(other) => {
+                return Err(impossible("etag", format!("'{other}' is neither strict nor lenient")));
+            }
         };
         if self.blob_cache.is_some() && !far {
             let what = "a folder needs no cache; it is for s3:// and az://".to_owned();

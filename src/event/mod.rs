@@ -15,8 +15,9 @@ use crate::dicom::uid::Uid;
 pub mod codec;
 pub mod upcast;
 
-/// The newest event version this code writes and reads.
-pub const VERSION: u16 = 1;
+/// The newest event version this code writes and reads. Of 2 are events with a section that lies elsewhere;
+/// all others are still written as 1.
+pub const VERSION: u16 = 2;
 
 /// The small part of an event, all that the fold decodes (architecture §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -303,7 +303,11 @@ mod tests {
         for (error, status, text) in [
             (blob::Error::Missing { key: key() }, 424, "BlobNotFound"),
             (blob::Error::Changed { key: key(), what: what() }, 424, "ConditionNotMet"),
-            (blob::Error::Refused { key: key(), code: "AuthorizationFailure", what: what() }, 424, "AuthorizationFailure"),
+            (
+                blob::Error::Refused { key: key(), code: "AuthorizationFailure", what: what() },
+                424,
+                "AuthorizationFailure",
+            ),
             (blob::Error::Unavailable(what()), 503, "try again"),
             (blob::Error::Full(what()), 503, "try again"),
         ] {

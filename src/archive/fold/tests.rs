@@ -103,7 +103,7 @@ impl World {
 
     fn try_append(&mut self, bytes: bytes::Bytes) -> Result<Arc<Commit>, FoldError> {
         let record = self.record(bytes);
-        let (commits, _) = fold(&self.table, std::slice::from_ref(&record))?;
+        let (commits, _) = fold(&self.table, std::slice::from_ref(&record), None)?;
         self.records.push(record);
         self.now += 1;
         Ok(Arc::clone(&commits[0]))
@@ -523,12 +523,12 @@ fn records_out_of_order_are_not_folded() {
     };
     for given in [0, 2] {
         let record = Record { position: Position(given), ..world.record(bytes.clone()) };
-        let refused = fold(&world.table, &[record]).map(drop);
+        let refused = fold(&world.table, &[record], None).map(drop);
         let wanted = FoldError::OutOfOrder { wanted: Position(1), given: Position(given) };
         assert_eq!(refused, Err(wanted));
     }
     let run = [world.record(bytes.clone()), world.record(bytes)];
-    assert!(matches!(fold(&world.table, &run), Err(FoldError::OutOfOrder { .. })));
+    assert!(matches!(fold(&world.table, &run, None), Err(FoldError::OutOfOrder { .. })));
     assert_eq!(world.table.cursor(), Ok(Position(1)));
 }
 
@@ -663,13 +663,13 @@ proptest! {
         let (world, commits, _) = play(&steps);
         let wanted = (world.table.dump().unwrap(), printed(&commits));
         let whole = Table::memory();
-        let folded = fold(&whole, &world.records).unwrap();
+        let folded = fold(&whole, &world.records, None).unwrap();
         prop_assert_eq!(&(whole.dump().unwrap(), printed(&folded.0)), &wanted);
         prop_assert_eq!(folded.1, world.meta());
         let (cut, mut rest, mut folded) = (Table::memory(), &world.records[..], Vec::new());
         for length in cuts {
             let (run, behind) = rest.split_at(length.min(rest.len()));
-            folded.extend(fold(&cut, run).unwrap().0);
+            folded.extend(fold(&cut, run, None).unwrap().0);
             rest = behind;
         }
         prop_assert!(rest.is_empty());
@@ -688,7 +688,7 @@ fn a_table_on_disk_holds_what_one_in_memory_holds() {
     let folder = tempfile::tempdir().unwrap();
     let table = Table::open(&folder.path().join("t"), FORMAT, Uuid::nil(), 1 << 20).unwrap();
     for run in world.records.chunks(4) {
-        fold(&table, run).unwrap();
+        fold(&table, run, None).unwrap();
     }
     assert_eq!(table.dump().unwrap(), world.table.dump().unwrap());
 }

@@ -28,7 +28,7 @@ pub(crate) enum Fault {
 
 struct Plan {
     fault: Fault,
-    /// What the request line must contain.
+    /// What the request line must contain; all of several parts with `*` between them.
     fits: &'static str,
     times: u32,
 }
@@ -119,7 +119,10 @@ fn pass(client: TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::
     let fault = {
         let mut state = state.lock();
         state.lines.push(line.to_owned());
-        let plan = state.plans.iter_mut().find(|plan| plan.times > 0 && line.contains(plan.fits));
+        let plan = state
+            .plans
+            .iter_mut()
+            .find(|plan| plan.times > 0 && plan.fits.split('*').all(|part| line.contains(part)));
         plan.map(|plan| {
             plan.times -= 1;
             plan.fault

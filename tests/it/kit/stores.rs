@@ -156,7 +156,8 @@ impl Far {
         let date = httpdate();
         let version = "2021-08-06";
         let resource = format!("/{ACCOUNT}/{ACCOUNT}/{}\nrestype:container", self.bucket);
-        let signed = format!("{method}\n{}x-ms-date:{date}\nx-ms-version:{version}\n{resource}", "\n".repeat(11));
+        let signed =
+            format!("{method}\n{}x-ms-date:{date}\nx-ms-version:{version}\n{resource}", "\n".repeat(11));
         let key = base64(ACCOUNT_KEY);
         let signature = to_base64(&hmac_sha256(&key, signed.as_bytes()));
         let authorization = format!("SharedKey {ACCOUNT}:{signature}");
@@ -234,9 +235,10 @@ impl Far {
         let environment = self.environment_at(self.server.address);
         match self.kind {
             Kind::S3 => {
-                let builder = environment.into_iter().fold(AmazonS3Builder::new(), |builder, (name, value)| {
-                    builder.with_config(name.to_lowercase().parse().expect("a known name"), value)
-                });
+                let builder =
+                    environment.into_iter().fold(AmazonS3Builder::new(), |builder, (name, value)| {
+                        builder.with_config(name.to_lowercase().parse().expect("a known name"), value)
+                    });
                 Arc::new(builder.with_bucket_name(&self.bucket).build().expect("its settings do"))
             }
             Kind::Azure => {
@@ -277,7 +279,9 @@ impl Far {
     /// Its owner writes something under a key.
     pub(crate) fn put(&self, key: &str, bytes: impl Into<Bytes>) {
         let (store, bytes) = (self.owner(), bytes.into());
-        self.runtime.block_on(async { store.put(&Self::key(key), bytes.into()).await }).expect("it is written");
+        self.runtime
+            .block_on(async { store.put(&Self::key(key), bytes.into()).await })
+            .expect("it is written");
     }
 
     /// Its owner removes a file.
@@ -336,7 +340,8 @@ fn base64(text: &str) -> Vec<u8> {
 fn to_base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let number = three.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let number =
+            three.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
         for digit in 0..4 {
             let index = number >> (18 - 6 * digit) & 63;
             text.push(if digit > three.len() { '=' } else { char::from(BASE64[index as usize]) });

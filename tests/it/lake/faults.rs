@@ -34,9 +34,12 @@ fn an_answer_that_is_lost_or_cut_costs_nothing_but_time() {
 
         let whole = large("1.2.3.4.1", 20);
         let last = if far.kind == Kind::S3 { "POST " } else { "comp=blocklist" };
-        for (fault, fits) in
-            [(Fault::LostAnswer, last), (Fault::LostAnswer, "PUT "), (Fault::Reset, "PUT "), (Fault::CutAfter(20), "PUT ")]
-        {
+        for (fault, fits) in [
+            (Fault::LostAnswer, last),
+            (Fault::LostAnswer, "PUT "),
+            (Fault::Reset, "PUT "),
+            (Fault::CutAfter(20), "PUT "),
+        ] {
             far.proxy.plan(fault, fits, 1);
         }
         stored(&process, &whole);
@@ -45,7 +48,7 @@ fn an_answer_that_is_lost_or_cut_costs_nothing_but_time() {
 
         // Twice in the middle of a body: each time the rest is asked for.
         far.proxy.lines();
-        far.proxy.plan(Fault::CutAfter(1_500_000), "1.2.3.4.1_", 2);
+        far.proxy.plan(Fault::CutAfter(1_500_000), "GET *1.2.3.4.1_", 2);
         assert!(file(&process, &path("1.2.3.4.1")).bytes() == whole);
         let lines = far.proxy.lines();
         let gets = lines.iter().filter(|line| line.starts_with("GET ") && line.contains(".dcm"));
@@ -98,9 +101,7 @@ fn a_process_killed_in_an_upload_leaves_nothing_acknowledged_and_nothing_behind(
                 connection.ask("POST", "/v2/studies", &headers, &whole).map(|answer| answer.status)
             }
         });
-        Far::until("the upload is under way", || {
-            far.proxy.lines().iter().any(|line| line.contains(part))
-        });
+        Far::until("the upload is under way", || far.proxy.lines().iter().any(|line| line.contains(part)));
         process.kill();
         assert!(sending.join().expect("it ends").is_err(), "nothing was acknowledged");
         far.proxy.heal();

@@ -3,6 +3,8 @@
 //!
 //! Elsewhere: a lake in a folder (`damage`, `blob::tests`), one in memory (`retrieve`).
 
+mod bodies;
+mod cached;
 mod faults;
 mod large;
 mod owner;
@@ -53,8 +55,7 @@ fn health(process: &Process) -> (u16, String, String) {
     let answer = process.get("/health/check");
     let json = answer.json();
     let check = json["details"].as_array().expect("checks").iter().find(|check| check["name"] == "blobs");
-    let text = |name: &str| {
-        check.and_then(|check| check[name].as_str()).unwrap_or("not checked yet").to_owned()
-    };
+    let text =
+        |name: &str| check.and_then(|check| check[name].as_str()).unwrap_or("not checked yet").to_owned();
     (answer.status, text("status"), text("description"))
 }

@@ -36,7 +36,8 @@ fn files_changed_cut_replaced_and_removed_are_424_and_the_others_are_served() {
             far.put(key, other);
             let answer = file(&process, &path);
             assert_eq!((answer.status, answer.text().contains("ConditionNotMet")), (424, true), "{what}");
-            let octets = [("accept", "multipart/related; type=\"application/octet-stream\"; transfer-syntax=*")];
+            let octets =
+                [("accept", "multipart/related; type=\"application/octet-stream\"; transfer-syntax=*")];
             assert_eq!(process.ask("GET", &format!("{path}/frames/1"), &octets, b"").status, 424, "{what}");
             assert!(file(&process, &instance(&process, 1)).bytes() == files[1]);
         }
@@ -121,9 +122,11 @@ fn what_the_owner_refuses_is_424_and_what_fails_is_503() {
         assert_eq!(feed(&process).len(), 1, "nothing was acknowledged, and nothing took effect");
         assert!(file(&process, &path).bytes() == first);
         stored(&process, &second);
-        assert!(process.data().join("staging").read_dir().expect("it is there").all(|entry| {
-            !entry.expect("an entry").file_name().to_string_lossy().ends_with(".staged")
-        }));
+        assert!(
+            process.data().join("staging").read_dir().expect("it is there").all(|entry| {
+                !entry.expect("an entry").file_name().to_string_lossy().ends_with(".staged")
+            })
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Store, retrieve, delete, sweep, verify, rebuild and import with the files in a real store.
 
 use super::{feed, file, folder, paths, post, stored};
-use crate::kit::dicom::{STUDY, SERIES, blue_circle, green_square, red_triangle};
+use crate::kit::dicom::{SERIES, STUDY, blue_circle, green_square, red_triangle};
 use crate::kit::folder::name;
 use crate::kit::process::kymo;
 use crate::kit::stores::Far;
