@@ -467,7 +467,7 @@ fn a_format_from_the_future_stops_the_fold_with_a_message_that_names_it() {
     let before = world.table.dump().unwrap();
     let error = world.try_append(encoded(&event)).unwrap_err();
     let message = error.to_string();
-    for part in ["position 1", "version 2", "up to 1", "install a newer Kymo"] {
+    for part in ["position 1", "version 3", "up to 2", "install a newer Kymo"] {
         assert!(message.contains(part), "'{part}' is not in: {message}");
     }
     assert_eq!(world.table.dump().unwrap(), before);
@@ -481,10 +481,10 @@ fn an_event_of_the_future_or_one_that_is_broken_stops_the_fold() {
     let mut world = World::given("post 1/1/1");
     let event = world.event("post 1/1/2");
     let (mut newer, mut broken) = (encoded(&event).to_vec(), encoded(&event).to_vec());
-    newer[4] = 2;
+    newer[4] = 3;
     broken.truncate(broken.len() - 1);
     for (bytes, parts) in [
-        (newer, ["position 1", "version 2", "up to 1", "install a newer Kymo"]),
+        (newer, ["position 1", "version 3", "up to 2", "install a newer Kymo"]),
         (broken, ["position 1", "cannot be read", "cut off", "stops"]),
     ] {
         let before = world.table.dump().unwrap();

@@ -112,11 +112,11 @@ fn sections_that_do_not_fit_lie_elsewhere_and_are_found_there() {
     assert_eq!(bodies.len(), 1, "only what has to go goes");
     let record = encode(&head, &moved).unwrap();
     assert!(may_have_bodies(&record) && record[4] == 2 && record.len() < 1_000);
-    let event = decode(record.clone()).unwrap();
+    let event = decode(record).unwrap();
     assert_eq!((event.head.clone(), event.bodies().unwrap()), (head.clone(), vec![bodies[0].0]));
     assert!(event.section(Section::Bulk).is_err(), "nobody said where");
     assert_eq!(event.section_bytes(Section::Bulk), noise.len());
-    let kept: Arc<dyn Bodies> = Arc::new(Kept(bodies.clone()));
+    let kept: Arc<dyn Bodies> = Arc::new(Kept(bodies));
     let event = event.with_bodies(&kept);
     assert!(event.section(Section::Bulk).unwrap().unwrap() == noise);
     assert_eq!(event.section(Section::Chunks).unwrap().unwrap()[..], [1, 2, 3, 4]);

@@ -61,7 +61,7 @@ impl Proxy {
                 }
                 let (Ok(client), state) = (client, told.clone()) else { continue };
                 // A client that goes away ends its thread, which is all that can happen to it.
-                std::thread::spawn(move || drop(pass(client, store, &state)));
+                std::thread::spawn(move || drop(pass(&client, store, &state)));
             }
         });
         Self { address, state, ended }
@@ -107,7 +107,7 @@ impl Drop for Proxy {
     }
 }
 
-fn pass(client: TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::Result<()> {
+fn pass(client: &TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::Result<()> {
     let mut request = BufReader::new(client.try_clone()?);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -141,7 +141,7 @@ fn pass(client: TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::
             std::io::copy(&mut body, &mut std::io::sink())?;
             state.lock().open.push(client.try_clone()?);
             // Until the client or the test has had enough.
-            std::io::copy(&mut &client, &mut std::io::sink()).map(drop)
+            std::io::copy(&mut &*client, &mut std::io::sink()).map(drop)
         }
         Some(Fault::Answer(status, code)) => {
             std::io::copy(&mut body, &mut std::io::sink())?;
@@ -149,7 +149,7 @@ fn pass(client: TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::
             let length = text.len();
             let shown = if line.starts_with("HEAD") { "" } else { &text };
             write!(
-                &client,
+                &*client,
                 "HTTP/1.1 {status} As planned\r\nContent-Type: application/xml\r\nConnection: close\r\n\
                  x-ms-error-code: {code}\r\nContent-Length: {length}\r\n\r\n{shown}"
             )
@@ -158,7 +158,7 @@ fn pass(client: TcpStream, store: SocketAddr, state: &Mutex<State>) -> std::io::
             let mut behind = TcpStream::connect(store)?;
             write!(behind, "{line}\r\nConnection: close\r\n{headers}")?;
             std::io::copy(&mut body, &mut behind)?;
-            answer(&behind, &client, fault)
+            answer(&behind, client, fault)
         }
     }
 }

@@ -35,9 +35,9 @@ const PREFIX: &str = "some/where";
 
 /// Runs the program given, ends it with SIGTERM when its own input ends, and clears up.
 const KEEPER: &str = r#"folder=$1; shift
-"$@" < /dev/null > "$folder.log" 2>&1 & server=$!
+"$@" < /dev/null > "$folder/said.log" 2>&1 & server=$!
 read -r _
-kill -TERM $server; wait $server; rm -rf "$folder" "$folder.log""#;
+kill -TERM $server; wait $server; rm -rf "$folder""#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -67,6 +67,10 @@ fn start(kind: Kind) -> Option<Server> {
         return None;
     };
     let folder = tempfile::tempdir().expect("a temporary folder").keep();
+    let (data, accounts) = (folder.join("data"), folder.join("accounts"));
+    for made in [&data, &accounts] {
+        std::fs::create_dir(made).expect("a folder");
+    }
     // The port may be taken by somebody else in between.
     for _ in 0..5 {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -79,17 +83,18 @@ fn start(kind: Kind) -> Option<Server> {
             Kind::S3 => command
                 .env("ROOT_ACCESS_KEY", S3_KEY)
                 .env("ROOT_SECRET_KEY", S3_SECRET)
-                .args(["--quiet", "--port", &address.to_string(), "--health", "/health", "posix"])
-                .arg(&folder),
+                .args(["--quiet", "--port", &address.to_string(), "--health", "/health", "--iam-dir"])
+                .args([accounts.as_os_str(), "posix".as_ref(), data.as_os_str()]),
             Kind::Azure => command
                 .args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--location"])
-                .arg(&folder)
+                .arg(&data)
                 .args(["--skipApiVersionCheck", "--disableTelemetry", "--silent"]),
         };
-        let keeper = command.stdin(Stdio::piped()).spawn().expect("there is a shell");
+        let mut keeper = command.stdin(Stdio::piped()).spawn().expect("there is a shell");
         if is_up(address) {
-            return Some(Server { address, folder, _keeper: keeper });
+            return Some(Server { address, folder: data, _keeper: keeper });
         }
+        drop((keeper.stdin.take(), keeper.wait()));
     }
     panic!("{name} does not start");
 }
@@ -203,6 +208,48 @@ impl Far {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
+    /// An account of S3 to which its owner gives the bucket: the variables with which a process is it.
+    pub(crate) fn account(&self) -> Vec<(String, String)> {
+        let (access, secret) = (format!("user-of-{}", self.bucket), "a-users-secret");
+        self.administer(&["create-user", "--access", &access, "--secret", secret, "--role", "user"]);
+        self.give(&access);
+        let mut environment = self.environment();
+        for (name, value) in &mut environment {
+            match name.as_str() {
+                "AWS_ACCESS_KEY_ID" => value.clone_from(&access),
+                "AWS_SECRET_ACCESS_KEY" => secret.clone_into(value),
+                _ => {}
+            }
+        }
+        environment
+    }
+
+    /// The bucket of S3 belongs to this account and to no other from now on.
+    fn give(&self, access: &str) {
+        self.administer(&["change-bucket-owner", "--bucket", &self.bucket, "--owner", access]);
+    }
+
+    /// What [`Self::account`] could do it can do no more.
+    pub(crate) fn revoke(&self) {
+        self.give(S3_KEY);
+    }
+
+    /// And now it can again.
+    pub(crate) fn grant(&self) {
+        self.give(&format!("user-of-{}", self.bucket));
+    }
+
+    fn administer(&self, arguments: &[&str]) {
+        let program = std::env::var_os("KYMO_TEST_VERSITYGW").expect("it runs");
+        let address = format!("http://{}", self.server.address);
+        let output = Command::new(program)
+            .args(["admin", "--access", S3_KEY, "--secret", S3_SECRET, "--endpoint-url", &address])
+            .args(arguments)
+            .output()
+            .expect("it can be run");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
     /// The archive's settings for it, with short waits.
     pub(crate) fn settings(&self, staging: &Path) -> blob::Settings {
         let location: Location = self.place().parse().expect("a place");
@@ -222,12 +269,17 @@ impl Far {
 
     /// `kymo serve` with its data in `data` and its files here.
     pub(crate) fn serve(&self, data: &Path, flags: &[&str]) -> Process {
+        self.serve_as(data, flags, &self.environment())
+    }
+
+    /// The same with other credentials.
+    pub(crate) fn serve_as(&self, data: &Path, flags: &[&str], environment: &[(String, String)]) -> Process {
         let place = self.place();
         let mut flags = [&["--blobs", &place], flags].concat();
         if !flags.contains(&"--blob-timeout") {
             flags.extend(["--blob-timeout", "2s"]);
         }
-        Process::start_in(data, &flags, &self.environment())
+        Process::start_in(data, &flags, environment)
     }
 
     /// The store as its owner sees it, without the proxy.

@@ -131,6 +131,28 @@ fn what_the_owner_refuses_is_424_and_what_fails_is_503() {
 }
 
 #[test]
+fn an_account_whose_rights_are_revoked_is_refused_and_works_again_when_they_are_back() {
+    let Some(far) = Far::of(Kind::S3) else { return };
+    let (_folder, data) = folder();
+    let process = far.serve_as(&data, &[], &far.account());
+    let (first, second) = (red_triangle().part10(), green_square().part10());
+    stored(&process, &first);
+    let path = instance(&process, 0);
+    far.revoke();
+    for answer in [post(&process, &second), file(&process, &path)] {
+        assert_eq!(
+            (answer.status, answer.text().contains("storage account failed")),
+            (424, true),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(feed(&process).len(), 1);
+    far.grant();
+    assert!(file(&process, &path).bytes() == first);
+    stored(&process, &second);
+}
+
+#[test]
 fn health_says_whose_fault_it_is_and_is_well_again_without_a_restart() {
     std::thread::scope(|scope| {
         for far in Far::each() {

@@ -3,7 +3,7 @@
 use super::{feed, file, folder, paths, post, stored};
 use crate::kit::dicom::{SERIES, STUDY, blue_circle, green_square, red_triangle};
 use crate::kit::folder::name;
-use crate::kit::process::kymo;
+use crate::kit::process::{Process, kymo};
 use crate::kit::stores::Far;
 
 /// Runs a command on the archive and says what it printed.
@@ -98,4 +98,34 @@ fn a_store_that_does_not_let_us_in_stops_the_start_without_telling_the_secret() 
         assert!(said.contains("refuses") && said.contains("403"), "{said}");
         assert!(!said.contains(wrong) && !said.contains("wrong-but-secret"), "{said}");
     }
+}
+
+#[test]
+fn a_folder_can_be_named_and_shared_while_each_node_stages_for_itself() {
+    let (folder, data) = folder();
+    let lake = folder.path().join("shared");
+    let flags = ["--blobs", name(&lake), "--keep-released", "1s", "--sweep-every", "1s"];
+    let first = Process::start(&data, &flags);
+    // Another archive in the same folder, under another name.
+    let other = folder.path().join("other");
+    let second = Process::start(&other, &[&flags[..], &["--service", "second"]].concat());
+    let (one, two) = (red_triangle().part10(), green_square().part10());
+    stored(&first, &one);
+    stored(&second, &two);
+    let held = |process: &Process, bytes: &[u8]| {
+        let path = lake.join(&paths(process)[0]);
+        assert!(std::fs::read(path).expect("a file") == bytes);
+    };
+    held(&first, &one);
+    held(&second, &two);
+    let staging: Vec<_> = lake.join(".staging").read_dir().expect("a folder").collect();
+    assert_eq!(staging.len(), 2);
+    assert!(!data.join("lake").exists());
+    assert_eq!(first.ask("DELETE", &format!("/v2/studies/{STUDY}"), &[], b"").status, 204);
+    Far::until("the sweep removes the first one's file", || !lake.join(&paths(&first)[0]).exists());
+    held(&second, &two);
+    assert!(first.stop().success() && second.stop().success());
+    let mut verify = kymo();
+    verify.args(["verify", "--data", name(&other), "--blobs", name(&lake), "--service", "second"]);
+    assert!(verify.status().expect("it runs").success());
 }
