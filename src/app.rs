@@ -249,15 +249,17 @@ impl Node {
             }));
         }
         let probed = (blobs.clone(), lake.clone());
+        let clock = Arc::clone(&self.clock);
         tokio::spawn(workers::every(
             "sweep of unnamed files",
             sweep::UNNAMED_EVERY,
             stop.clone(),
             move || {
                 let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
+                let now = clock.now();
                 async move {
                     blobs.abort_abandoned().await?;
-                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
+                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake, now).await?;
                     metrics::blobs_removed(swept.removed);
                     Ok::<_, sweep::Error>(())
                 }

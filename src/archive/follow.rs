@@ -56,10 +56,11 @@ impl Drop for Ending {
 /// Waits until the bodies of all events of a run are here; not so if the archive ends before.
 async fn brought(following: &Weak<Inner>, run: &[Result<Record, crate::log::ReadError>]) -> bool {
     const LOOK_AGAIN: Duration = Duration::from_secs(1);
-    let records: Vec<Record> = run.iter().map_while(|record| record.as_ref().ok()).cloned().collect();
-    if !records.iter().any(|record| codec::may_have_bodies(&record.bytes)) {
+    let records = || run.iter().map_while(|record| record.as_ref().ok());
+    if !records().any(|record| codec::may_have_bodies(&record.bytes)) {
         return true;
     }
+    let records: Vec<Record> = records().cloned().collect();
     let mut told = false;
     loop {
         let Some(inner) = following.upgrade() else { return false };

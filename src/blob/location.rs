@@ -151,6 +151,8 @@ pub(super) struct Reached {
     /// The same for uploads in parts, which know nothing of the prefix.
     pub(super) parts: Arc<dyn MultipartStore>,
     pub(super) prefix: Key,
+    /// How long a request may be tried.
+    pub(super) patience: Duration,
 }
 
 /// Makes ready to speak to a bucket. Nothing is sent yet.
@@ -198,7 +200,8 @@ fn bounded<S: ObjectStore + MultipartStore + Clone>(store: S, prefix: &str, reac
     let prefix = Key::from(prefix);
     let parts = Arc::new(store.clone());
     let store = LimitStore::new(store, reach.connections);
-    Reached { store: Arc::new(PrefixStore::new(store, prefix.clone())), parts, prefix }
+    let store = Arc::new(PrefixStore::new(store, prefix.clone()));
+    Reached { store, parts, prefix, patience: reach.timeout }
 }
 
 /// Set key by key, since a whole set would replace what the environment says of the client.

@@ -19,7 +19,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -27,8 +27,8 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use uuid::Uuid;
 
 use super::cache::{BLOCK_BYTES, Cache};
 use super::location::Reached;
@@ -70,6 +70,8 @@ pub(super) struct Remote {
     /// Names of the notes of uploads that run in this process.
     running: Mutex<HashSet<String>>,
     room: Arc<Semaphore>,
+    /// For all tries of one put together, the last of them not counted.
+    patience: Duration,
     cache: Option<Arc<Cache>>,
 }
 
@@ -84,9 +86,9 @@ impl Remote {
         let notes = staging.join("uploads");
         let area = Area::open(staging, AtRest::Closed).map_err(|error| Error::of_staging(&error))?;
         fs::create_dir_all(&notes).map_err(|error| Error::of_staging(&error))?;
-        let Reached { store, parts, prefix } = reached;
+        let Reached { store, parts, prefix, patience } = reached;
         let room = Arc::new(Semaphore::new(kib(ROOM_BYTES) as usize));
-        Ok(Self { store, parts, prefix, area, notes, running: Mutex::default(), room, cache })
+        Ok(Self { store, parts, prefix, area, notes, running: Mutex::default(), room, patience, cache })
     }
 
     /// The lake without its uploads.
@@ -131,8 +133,9 @@ impl Remote {
     }
 
     async fn put_whole(&self, bytes: Bytes, file: &Expected, path: &Key) -> Result<Option<String>, Error> {
-        let mut puts = 1;
+        let (mut puts, began) = (1, Instant::now());
         loop {
+            let again = puts < PUTS && began.elapsed() < self.patience;
             let put = self.store.put_opts(path, bytes.clone().into(), PutMode::Create.into()).await;
             let failed = match put {
                 Ok(put) => return Ok(put.e_tag),
@@ -142,10 +145,10 @@ impl Remote {
                 // An earlier try may have been ours, with only its answer lost.
                 Error::Refused { code: said::NAME_TAKEN, .. } => match self.is_ours(file, path).await {
                     Ok(etag) => return Ok(etag),
-                    Err(error @ Error::Missing { .. }) if puts < PUTS => error,
+                    Err(error @ Error::Missing { .. }) if again => error,
                     Err(error) => return Err(error),
                 },
-                error if said::is_in_doubt(&failed) && puts < PUTS => error,
+                error if said::is_in_doubt(&failed) && again => error,
                 error => return Err(error),
             };
             tracing::debug!(%failure, "a put is tried again");
@@ -183,7 +186,14 @@ impl Remote {
         }
         let full: Key = self.prefix.parts().chain(path.parts()).collect();
         let id = self.parts.create_multipart(&full).await.map_err(failed)?;
-        let note = self.note(&full, &id)?;
+        let note = match self.note(&full, &id) {
+            Ok(note) => note,
+            Err(error) => {
+                // Without a note nobody would abort it later.
+                drop(self.parts.abort_multipart(&full, &id).await);
+                return Err(error);
+            }
+        };
         let sent = match self.send_parts(file, &full, &id).await {
             Ok(parts) => match self.parts.complete_multipart(&full, &id, parts).await {
                 Ok(done) => Ok(done.e_tag),
@@ -239,12 +249,16 @@ impl Remote {
 
     /// Notes an upload before its first part is sent.
     fn note(&self, full: &Key, id: &str) -> Result<String, Error> {
-        let name = format!("{}{NOTE_SUFFIX}", Uuid::new_v4().simple());
+        let name = format!("{}{NOTE_SUFFIX}", hex::encode(Sha256::digest(full.as_ref())));
         self.running.lock().insert(name.clone());
         // A store without ids has nothing to abort.
-        if !id.is_empty() {
-            fs::write(self.notes.join(&name), format!("{full}\n{id}\n"))
-                .map_err(|error| Error::of_staging(&error))?;
+        let noted = match id {
+            "" => Ok(()),
+            id => fs::write(self.notes.join(&name), format!("{full}\n{id}\n")),
+        };
+        if let Err(error) = noted {
+            self.forget(&name);
+            return Err(Error::of_staging(&error));
         }
         Ok(name)
     }
