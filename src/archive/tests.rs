@@ -450,3 +450,32 @@ async fn without_its_large_sections_made_durable_nothing_is_appended() {
     }
     assert_eq!(archive.blobs().list("kymo").count().await, 1);
 }
+
+/// A log begun by an older program, which writes no events with sections that lie elsewhere.
+#[tokio::test]
+async fn the_first_large_section_enables_the_format_that_has_it() {
+    let (clock, lake) = (clock(), Faulty::new());
+    let log = Arc::new(MemoryLog::new(clock.clone()));
+    let parts = parts(log.clone(), clock.clone());
+    let settings = Settings { record_bytes: 4096, ..parts.settings };
+    let archive = Archive::open(Parts { blobs: Blobs::over(lake), settings, ..parts }).unwrap();
+    let begin = [Payload::LogCreated { log: Uuid::from_u128(5) }, Payload::FormatEnabled { version: 1 }];
+    for payload in begin {
+        let head = archive.head(&system(), payload);
+        archive.submit(&head, &Sections::default()).await.unwrap().decided().await.unwrap();
+    }
+    for n in 1..=2 {
+        let mut sections = Sections::default();
+        sections.push(event::Section::Metadata, &noise(100_000)).unwrap();
+        let head = archive.head(&system(), stored(&archive, n, StoreMode::Create));
+        let decided = archive.submit(&head, &sections).await.unwrap().decided().await.unwrap();
+        assert!(matches!(decided.outcome, Outcome::Accepted(_)));
+    }
+    let commits = archive.commits(Position(0)).unwrap();
+    let enabled = |commit: &&Arc<Commit>| {
+        let payload = &commit.event.as_ref().unwrap().head.payload;
+        matches!(payload, Payload::FormatEnabled { version: event::VERSION })
+    };
+    assert_eq!(commits.iter().filter(enabled).count(), 1, "once, and before the event that needs it");
+    assert_eq!(commits.len(), 5);
+}

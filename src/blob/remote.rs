@@ -190,7 +190,7 @@ impl Remote {
             Ok(note) => note,
             Err(error) => {
                 // Without a note nobody would abort it later.
-                drop(self.parts.abort_multipart(&full, &id).await);
+                drop(self.abort(&full, &id).await);
                 return Err(error);
             }
         };
@@ -205,8 +205,10 @@ impl Remote {
             },
             Err(error) => Err(error),
         };
-        if sent.is_err() && self.parts.abort_multipart(&full, &id).await.is_err() {
-            tracing::warn!(key, "an upload could not be aborted; it is tried again");
+        if sent.is_err()
+            && let Err(error) = self.abort(&full, &id).await
+        {
+            tracing::warn!(key, %error, "an upload could not be aborted; it is tried again");
             self.running.lock().remove(&note);
             return sent;
         }
@@ -269,6 +271,14 @@ impl Remote {
         self.running.lock().remove(note);
     }
 
+    /// An upload that is not there any more is as good as aborted.
+    async fn abort(&self, full: &Key, id: &String) -> Result<(), Error> {
+        match self.parts.abort_multipart(full, id).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(said::error(full.as_ref(), &error)),
+        }
+    }
+
     /// Aborts the uploads that an earlier process, or a failure, has left unfinished. How many.
     pub(super) async fn abort_abandoned(&self) -> Result<u64, Error> {
         let names = read_names(&self.notes).map_err(|error| Error::of_staging(&error))?;
@@ -278,10 +288,8 @@ impl Remote {
             if let [full, id] = note.lines().collect::<Vec<_>>()[..]
                 && let Ok(path) = Key::parse(full)
             {
-                match self.parts.abort_multipart(&path, &id.to_owned()).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => aborted += 1,
-                    Err(error) => return Err(said::error(full, &error)),
-                }
+                self.abort(&path, &id.to_owned()).await?;
+                aborted += 1;
             }
             self.forget(&name);
         }

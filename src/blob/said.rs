@@ -69,7 +69,7 @@ pub(super) fn error(key: &str, error: &Said) -> Error {
         if TAKEN.contains(&code) {
             return Error::Refused { key, code: NAME_TAKEN, what: "something has this name already".into() };
         }
-        if status(&text) == Some(409) {
+        if code == "NoSuchUpload" || status(&text) == Some(409) {
             return Error::Unavailable(format!("{key}: {what}"));
         }
     }
@@ -198,6 +198,8 @@ mod tests {
         refused(conflict(answered("409 Conflict", "BlobAlreadyExists")), NAME_TAKEN);
         refused(conflict(answered("409 Conflict", "BlobArchived")), "BlobArchived");
         refused(generic(&answered("400 Bad Request", "ExpiredToken")), "ExpiredToken");
+        let said = error("k", &not_found(answered("404 Not Found", "NoSuchUpload")));
+        assert!(matches!(said, Error::Unavailable(_)), "somebody has aborted it");
         refused(generic("client error (Connect): dns error: no such host"), "HostNotFound");
         refused(generic("DeleteObjects failed for key k: no (code: AccessDenied)"), "AccessDenied");
         let denied = Said::PermissionDenied { path: "k".into(), source: answered("403", "Odd").into() };
