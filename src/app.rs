@@ -1,7 +1,8 @@
 //! Builds the rooms and hands them to each other; the one file that knows them all.
 //!
-//! In the data folder: `log/` and `lake/` are the archive and all that a backup needs; `archive/` and
-//! `views/` are made from them; `staging/` holds uploads that are still running; `lock` keeps a second
+//! In the data folder: `log/` and `lake/` (or what `--blobs` names instead) are the archive and all that a
+//! backup needs; `archive/` and `views/` are made from them; `bodies/` has copies of large sections of
+//! events; `staging/` holds uploads that are still running; `lock` keeps a second
 //! process out, `node` names this node.
 //! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
 //! Elsewhere: what the rooms do; how the log is opened (`opening`); the command line (`main`).
@@ -19,8 +20,8 @@ use uuid::Uuid;
 
 use crate::archive::{self, Archive, ReadError, SubmitError};
 use crate::base::{Clock, Ids, Position, Stamp, SystemClock};
-use crate::blob::{self, Blobs, Lake};
-use crate::config::{Config, Keep};
+use crate::blob::{self, Blobs, Lake, Location};
+use crate::config::{self, Config, Keep};
 use crate::event::Commit;
 use crate::http;
 use crate::log::{self, Condition, Log, embedded, kafka};
@@ -36,6 +37,7 @@ pub use opening::Waiting;
 use opening::{Name, Opener};
 
 pub mod agree;
+pub mod moving;
 mod opening;
 
 /// Why an archive does not start. Nothing was lost; the text says what to do about it.
@@ -72,6 +74,9 @@ pub enum StartError {
     /// The log lies elsewhere, and this is what a node keeps of it.
     #[error("{0} holds the copy of a Kafka topic: name the brokers with 'kafka-brokers'")]
     CopyOfTopic(PathBuf),
+    /// The log is to be moved to or from brokers that nobody named.
+    #[error("name the brokers with 'kafka-brokers'")]
+    NoBrokers,
     /// The log refuses to be read.
     #[error(transparent)]
     Unread(#[from] log::ReadError),
@@ -170,7 +175,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Arc::new(Ids::from_os());
         let node = node_id(&config.data, ids.next(clock.now()))?;
-        let blobs = Blobs::open_local(&folders.lake(), &config.data.join("staging"))?;
+        let blobs = Blobs::open(&blob_settings(config, node))?;
         let opener =
             Opener { config, folders: &folders, clock: &clock, ids: &ids, node, blobs: &blobs, waiting };
         let Name { log: name, here } = opener.name().await?;
@@ -192,7 +197,7 @@ impl Node {
             ids: Arc::clone(&ids),
             node,
             state,
-            settings: config.archive.clone(),
+            settings: archive_settings(config),
         })?;
         opener.begin(&archive, &report).await?;
         let source = Arc::new(Commits(archive.clone()));
@@ -260,14 +265,17 @@ impl Node {
             }));
         }
         let probed = (blobs.clone(), lake.clone());
+        let clock = Arc::clone(&self.clock);
         tokio::spawn(workers::every(
             "sweep of unnamed files",
             sweep::UNNAMED_EVERY,
             stop.clone(),
             move || {
                 let (source, blobs, lake) = (Arc::clone(&source), blobs.clone(), lake.clone());
+                let now = clock.now();
                 async move {
-                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake).await?;
+                    blobs.abort_abandoned().await?;
+                    let swept = sweep::sweep_unnamed(&*source, &blobs, &lake, now).await?;
                     metrics::blobs_removed(swept.removed);
                     Ok::<_, sweep::Error>(())
                 }
@@ -329,7 +337,13 @@ async fn observe(
             Condition::Broken(why) => health.set("log", Status::Unhealthy, why),
         }
         match archive.ready().and_then(|()| archive.up_to_date()) {
-            Ok(()) => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
+            Ok(()) => match archive.awaited() {
+                Some(why) => health.set("archive", Status::Degraded, why),
+                None if progress.sealed => {
+                    health.set("archive", Status::Degraded, "nothing can be written: the log is sealed, and goes on elsewhere");
+                }
+                None => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
+            },
             Err(ReadError::Behind { wanted, reached }) => {
                 health.set("archive", Status::Degraded, format!("catching up: {reached} of {wanted}"));
             }
@@ -367,7 +381,7 @@ fn report_blobs(health: &Health, found: workers::health::Found) {
     use workers::health::Found;
     let (status, what) = match found {
         Found::Healthy => (Status::Healthy, "files can be written, read and removed".to_owned()),
-        Found::Degraded(why) => (Status::Degraded, why),
+        Found::Degraded(why) => (Status::Degraded, format!("ConnectedStoreDegraded: {why}")),
         Found::Unhealthy(why) => (Status::Unhealthy, why),
     };
     health.set_for("blobs", status, what, 3 * workers::health::PROBE_EVERY);
@@ -406,6 +420,25 @@ impl sweep::SweepSource for Sweeping {
     async fn mark_time(&self) -> Result<Stamp, String> {
         self.0.mark_time().await.map_err(|error| error.to_string())
     }
+}
+
+fn archive_settings(config: &Config) -> archive::Settings {
+    archive::Settings { bodies: Some(config.data.join("bodies")), ..config.archive.clone() }
+}
+
+/// In a folder that nodes share, each has a staging folder of its own, since files are linked from there.
+fn blob_settings(config: &Config, node: Uuid) -> blob::Settings {
+    let (location, staging) = match &config.blobs.location {
+        None => (Location::Folder(Folders::of(&config.data).lake()), config.data.join("staging")),
+        Some(Location::Folder(root)) => {
+            let staging = root.join(".staging").join(node.to_string());
+            (Location::Folder(root.clone()), staging)
+        }
+        Some(far) => (far.clone(), config.data.join("staging")),
+    };
+    let config::Blobs { reach, etag, cache, .. } = config.blobs.clone();
+    let environment = blob::Environment::of_process();
+    blob::Settings { location, staging, reach, environment, etag, cache }
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StartError + '_ {
@@ -452,15 +485,15 @@ fn node_id(data: &Path, new: Uuid) -> Result<Uuid, StartError> {
 ///
 /// # Errors
 /// The log cannot be read or folded.
-pub fn scratch(log: Arc<dyn Log>, lake: Lake) -> Result<Archive, ReadError> {
+pub fn scratch(log: Arc<dyn Log>, config: &Config) -> Result<Archive, ReadError> {
     Archive::open(archive::Parts {
         log,
         blobs: Blobs::in_memory(),
-        lake,
+        lake: config.lake.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(Ids::from_os()),
         node: Uuid::nil(),
         state: Table::memory(),
-        settings: archive::Settings::default(),
+        settings: archive_settings(config),
     })
 }

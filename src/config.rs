@@ -20,7 +20,10 @@ use crate::blob::Lake;
 use crate::dicom::scan::Limits;
 use crate::{archive, http, log};
 
+mod blobs;
 mod kafka;
+
+pub use blobs::Blobs;
 
 /// The settings as given, each of them optional.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,6 +38,43 @@ pub struct Given {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
+
+    /// Where files are kept: a folder, s3://bucket/prefix or az://container/prefix [default: DATA/lake]
+    ///
+    /// Address and credentials of a store are taken from its provider's environment (AWS_…, AZURE_…).
+    #[arg(long, value_name = "PLACE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blobs: Option<String>,
+
+    /// Longest wait for one answer of such a store, and for all retries of a request [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    blob_timeout: Option<Duration>,
+
+    /// Most requests to such a store under way at once [default: 64]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_connections: Option<usize>,
+
+    /// Folder of a cache in front of such a store; it may be emptied at any time [default: none]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_cache: Option<PathBuf>,
+
+    /// Most bytes in the cache [default: 10GiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_cache_size: Option<ByteSize>,
+
+    /// How long the store's word that a file is there is trusted before the cache asks again [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    blob_cache_trust: Option<Duration>,
+
+    /// `strict`: a file whose ETag is another one counts as changed; `lenient`: its bytes decide [default: lenient]
+    #[arg(long, value_name = "RULE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
 
     /// Loopback address that answers what commands ask of a running archive [default: any free port]
     #[arg(long, value_name = "ADDR")]
@@ -145,6 +185,13 @@ pub struct Given {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_segment: Option<ByteSize>,
+
+    /// Largest record of the log, 16KiB to 64MiB; what does not fit is kept with the files [default: 900KiB]
+    ///
+    /// A Kafka topic must take 64 KiB more.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_record: Option<ByteSize>,
 
     /// Origins whose pages may call, comma separated, or `*`; none switches CORS off [default: none]
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
@@ -267,6 +314,8 @@ pub struct Config {
     pub allow_remote: bool,
     /// Folder of all data.
     pub data: PathBuf,
+    /// Where files are kept.
+    pub blobs: Blobs,
     /// Names of files.
     pub lake: Lake,
     /// How long released files stay.
@@ -347,14 +396,15 @@ impl Given {
             listen,
             admin,
             allow_remote,
+            blobs: self.blobs()?,
             lake,
             data: self.data.clone().unwrap_or_else(|| PathBuf::from("kymo-data")),
             keep_released: self.keep_released.unwrap_or(Keep::For(Duration::from_secs(3 * 24 * 3600))),
             sweep_every: nonzero("sweep-every", self.sweep_every, Duration::from_secs(180))?,
             cache_bytes,
+            kafka: self.kafka.checked(self.log()?.segment_bytes, self.archive()?.record_bytes)?,
             archive: self.archive()?,
             log: self.log()?,
-            kafka: self.kafka.checked(self.log()?.segment_bytes)?,
             trace_json: self.trace_json.unwrap_or(false),
             trace: self.trace.clone().unwrap_or_else(|| "info".to_owned()),
             http: self.http()?,
@@ -380,6 +430,16 @@ impl Given {
                 value_length: positive("max-value", self.max_value, scan.value_length)?,
                 inflated_bytes: positive("max-inflated", self.max_inflated, scan.inflated_bytes)?,
                 ..scan
+            },
+            record_bytes: match self.max_record.map(|size| size.as_u64()) {
+                Some(given) if given < 16 << 10 => {
+                    return Err(impossible("max-record", "at least 16KiB".to_owned()));
+                }
+                Some(given) => usize::try_from(given)
+                    .ok()
+                    .filter(|bytes| *bytes <= log::embedded::Settings::default().record_limit_bytes)
+                    .ok_or_else(|| impossible("max-record", "at most 64MiB".to_owned()))?,
+                None => default.record_bytes,
             },
             headers_in_flight_bytes: usize::try_from(header)
                 .map_err(|_| impossible("max-header", "it does not fit this machine".to_owned()))?,
@@ -492,6 +552,11 @@ mod tests {
             (&["--max-parts", "0"], "'max-parts'"),
             (&["--max-depth", "64"], "'max-depth'"),
             (&["--cache", "0B"], "'cache'"),
+            (&["--max-record", "1KiB"], "'max-record'"),
+            (&["--blobs", "gs://bucket"], "'blobs'"),
+            (&["--etag", "strict"], "'etag'"),
+            (&["--blobs", "lake", "--blob-cache", "cache"], "'blob-cache'"),
+            (&["--blobs", "s3://bucket", "--blob-connections", "0"], "'blob-connections'"),
         ] {
             let error = read(None, &flags(arguments)).map(drop).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

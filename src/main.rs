@@ -89,6 +89,16 @@ enum Command {
 
 #[derive(Subcommand)]
 enum AboutLog {
+    /// Moves the log of a stopped archive to a Kafka topic, or back from there; can be interrupted and run again
+    ///
+    /// The log is sealed where it is and takes events where it goes. Files stay where they are (--blobs).
+    Copy {
+        /// Where the log goes: the topic, or the files of this data folder
+        #[arg(long, value_name = "PLACE")]
+        to: cli::log::Place,
+        #[command(flatten)]
+        settings: Box<Given>,
+    },
     /// Makes the Kafka topic with the settings a log needs, unless it is there, and checks it
     Create {
         #[command(flatten)]
@@ -101,7 +111,7 @@ fn main() -> ExitCode {
     let (Command::Serve { settings }
     | Command::Rebuild { settings, .. }
     | Command::Verify { settings, .. }
-    | Command::Log { about: Some(AboutLog::Create { settings }), .. }
+    | Command::Log { about: Some(AboutLog::Create { settings } | AboutLog::Copy { settings, .. }), .. }
     | Command::Log { settings, .. }
     | Command::Import { settings, .. }) = &line.command;
     let outcome = config::read(line.config.as_deref(), settings).map_err(Into::into).and_then(|config| {
@@ -116,6 +126,9 @@ fn main() -> ExitCode {
                 }
                 Command::Verify { .. } => cli::verify::run(&config).await,
                 Command::Log { about: Some(AboutLog::Create { .. }), .. } => cli::log::create(&config).await,
+                Command::Log { about: Some(AboutLog::Copy { to, .. }), .. } => {
+                    cli::log::copy(&config, to).await
+                }
                 Command::Log { from, follow, .. } => cli::log::run(&config, from, follow).await,
                 Command::Import { paths, .. } => cli::import::run(&config, paths).await,
             }

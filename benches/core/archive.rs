@@ -144,7 +144,7 @@ fn folds(c: &mut Criterion) {
         b.iter_batched(
             Table::memory,
             |table| {
-                drop(fold::fold(&table, &records).expect("the records are in order"));
+                drop(fold::fold(&table, &records, None).expect("the records are in order"));
                 table
             },
             BatchSize::PerIteration,
@@ -163,7 +163,7 @@ fn folds(c: &mut Criterion) {
                 (table.expect("a new folder can be opened"), folder)
             },
             |(table, folder)| {
-                drop(fold::fold(&table, &records).expect("the records are in order"));
+                drop(fold::fold(&table, &records, None).expect("the records are in order"));
                 (table, folder)
             },
             BatchSize::PerIteration,

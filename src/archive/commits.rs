@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::state::change_feed;
 use super::{Archive, ReadError};
 use crate::base::Position;
-use crate::event::codec::{self, DecodeError};
+use crate::event::codec::DecodeError;
 use crate::event::{Commit, Outcome, Payload, Refusal};
 
 /// Most bytes of events kept for views that follow closely.
@@ -82,7 +82,7 @@ impl Archive {
             {
                 changes.push(row?);
             }
-            let event = match codec::decode(record.bytes) {
+            let event = match self.decode(record.bytes) {
                 Ok(event) => Some(Arc::new(event)),
                 Err(DecodeError::Foreign) => None,
                 Err(error) => return Err(ReadError::Event(position, error.to_string())),

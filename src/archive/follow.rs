@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, watch};
 use super::fold::{self, FoldError};
 use super::headers::Headers;
 use super::state::Meta;
-use super::{Archive, Inner, Parts, ReadError, StaleReads, commits, submit};
+use super::{Archive, Inner, Parts, ReadError, StaleReads, bodies, commits, submit};
 use crate::base::{Position, Stamp};
+use crate::event::codec::{self, Bodies};
 use crate::log::Record;
 
 /// Most records folded in one write at the tail.
@@ -54,6 +55,34 @@ impl Drop for Ending {
     }
 }
 
+/// Waits until the bodies of all events of a run are here; not so if the archive ends before.
+async fn brought(following: &Weak<Inner>, run: &[Result<Record, crate::log::ReadError>]) -> bool {
+    const LOOK_AGAIN: Duration = Duration::from_secs(1);
+    let records = || run.iter().map_while(|record| record.as_ref().ok());
+    if !records().any(|record| codec::may_have_bodies(&record.bytes)) {
+        return true;
+    }
+    let records: Vec<Record> = records().cloned().collect();
+    let mut told = false;
+    loop {
+        let Some(inner) = following.upgrade() else { return false };
+        let Err(error) = inner.bring_all(&records).await else {
+            inner.awaited.lock().take();
+            return true;
+        };
+        if !told {
+            tracing::error!(%error, "a large section of an event cannot be had; the fold waits for it");
+            told = true;
+        }
+        *inner.awaited.lock() = Some(format!("a large section of an event cannot be had: {error}"));
+        if inner.parts.log.stopped().is_some() {
+            return false;
+        }
+        drop(inner);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 impl Archive {
     /// Starts to follow the log from the state's cursor on.
     ///
@@ -69,6 +98,9 @@ impl Archive {
         let settings = &parts.settings;
         let headers = Headers::new(settings.headers_in_flight_bytes, settings.headers_wait);
         let metadata = Semaphore::new(settings.metadata_in_flight_bytes / 1024);
+        let bodies = bodies::Here::open(settings.bodies.as_deref());
+        let bodies = bodies.map_err(|error| ReadError::Stopped(format!("the folder of bodies: {error}")))?;
+        let bodies = Arc::new(bodies);
         let archive = Self(Arc::new(Inner {
             outcomes: submit::Waiting::default(),
             recent: Mutex::new(commits::Recent::default()),
@@ -76,6 +108,8 @@ impl Archive {
             head: watch::Sender::new(next),
             stopped: watch::Sender::new(None),
             start_tail: tail,
+            bodies,
+            awaited: Mutex::new(None),
             headers,
             metadata: Arc::new(metadata),
             still: super::still::Still::default(),
@@ -91,6 +125,9 @@ impl Archive {
             .spawn(move || {
                 let _ending = Ending(following.clone());
                 while let Some(run) = runtime.block_on(records.next()) {
+                    if !runtime.block_on(brought(&following, &run)) {
+                        return;
+                    }
                     let Some(inner) = following.upgrade() else { return };
                     if Self(inner).fold_run(run).is_err() {
                         return;
@@ -142,7 +179,8 @@ impl Archive {
 
     fn fold_now(&self, records: &[Record]) -> Result<(), Stopped> {
         let Some(last) = records.last() else { return Ok(()) };
-        match fold::fold(&self.0.parts.state, records) {
+        let bodies = Arc::clone(&self.0.bodies) as Arc<dyn Bodies>;
+        match fold::fold(&self.0.parts.state, records, Some(&bodies)) {
             Ok((commits, meta)) => {
                 let next = last.position.next();
                 self.0.recent.lock().push(&commits);
@@ -166,6 +204,13 @@ impl Archive {
         tracing::error!(%why, "the fold has stopped; nothing is answered until a restart");
         self.0.stopped.send_replace(Some(why.to_owned()));
         self.0.outcomes.give_up();
+    }
+
+    /// What the fold cannot go on without, if it waits for something: a large section of an event that is not
+    /// to be had from the blob store.
+    #[must_use]
+    pub fn awaited(&self) -> Option<String> {
+        self.0.awaited.lock().clone()
     }
 
     /// How far this node is.

@@ -278,7 +278,7 @@ impl Ingest {
         let mut submitted = Vec::with_capacity(events.len());
         for ((head, sections), placed) in events.into_iter().zip(placed) {
             submitted.push(match placed {
-                Ok(()) => self.append(&head, sections).await,
+                Ok(etag) => self.append(&head, sections, etag).await,
                 Err(error) => Err(SubmitError::Blob(error)),
             });
         }
@@ -345,10 +345,19 @@ impl Ingest {
         (self.archive.head(&self.asking, payload), file, identity, warning, sections)
     }
 
-    async fn append(&mut self, head: &Head, sections: SpoolRange) -> Result<Submitted, SubmitError> {
+    async fn append(
+        &mut self,
+        head: &Head,
+        sections: SpoolRange,
+        etag: Option<String>,
+    ) -> Result<Submitted, SubmitError> {
         let frozen = self.spool.get(sections).map_err(|error| spool_failed(&error))?;
-        let sections =
+        let mut sections =
             Sections::thaw(&frozen).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        if let Some(etag) = etag {
+            let pushed = sections.push(Section::Etag, etag.as_bytes());
+            pushed.map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        }
         self.archive.submit(head, &sections).await
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: an event is appended once; an append whose outcome is unknown is found again by its id.
 //! Elsewhere: search (`projections`), the form of requests and answers (`http`).
 
+mod bodies;
 mod commits;
 pub mod fold;
 mod follow;
@@ -14,6 +15,7 @@ pub mod state;
 pub mod still;
 mod submit;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +55,10 @@ pub struct Settings {
     pub outcome_wait: Duration,
     /// Whether reads are answered before this node knows all that was acknowledged before its start.
     pub stale_reads: StaleReads,
+    /// Largest record; sections that do not fit in lie in the blob store.
+    pub record_bytes: usize,
+    /// Folder of the copies of such sections; without one they are kept in memory.
+    pub bodies: Option<PathBuf>,
     /// Encoded events of a request kept in memory before they go to a temporary file.
     pub spool_bytes: usize,
 }
@@ -68,6 +74,8 @@ impl Default for Settings {
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
             stale_reads: StaleReads::Refused,
+            record_bytes: log::RECORD_BYTES,
+            bodies: None,
             spool_bytes: 1 << 20,
         }
     }
@@ -200,6 +208,9 @@ struct Inner {
     stopped: watch::Sender<Option<String>>,
     /// This node's part of the log as it was at the start.
     start_tail: Position,
+    bodies: Arc<bodies::Here>,
+    /// What the fold waits for before it goes on.
+    awaited: Mutex<Option<String>>,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,
     still: still::Still,

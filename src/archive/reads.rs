@@ -20,7 +20,7 @@ use crate::base::{Partition, Position, Stamp};
 use crate::blob::{Blobs, Expected, Lake};
 use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
-use crate::event::codec::{self, Event};
+use crate::event::codec::{DecodeError, Event};
 use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
 
 /// Metadata read in one go before they are handed on.
@@ -110,7 +110,14 @@ impl Archive {
     /// [`ReadError`]
     pub async fn event(&self, position: Position) -> Result<Event, ReadError> {
         let record = self.0.parts.log.get(position).await?;
-        codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))
+        let event =
+            self.decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+        if event.has_bodies() {
+            // A copy that was lost or damaged is had again.
+            let log = self.0.log_name()?;
+            self.0.bring(log.unwrap_or_default(), &event).await?;
+        }
+        Ok(event)
     }
 
     /// As [`Self::metadata`] if they are small; `None` if they are large, which nobody may read ahead: who
@@ -174,8 +181,8 @@ impl Archive {
             let records = self.0.parts.log.read_batch(position, position.next(), 1)?;
             let record = records.into_iter().next().expect("a batch has at least one record");
             let event =
-                codec::decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
-            if event.section_bytes(Section::Metadata) > SMALL_METADATA_BYTES {
+                self.decode(record.bytes).map_err(|error| ReadError::Event(position, error.to_string()))?;
+            if event.section_bytes(Section::Metadata) > SMALL_METADATA_BYTES || event.has_bodies() {
                 break;
             }
             let metadata = section(&event, position, Section::Metadata)?;
@@ -352,13 +359,23 @@ fn section(event: &Event, position: Position, section: Section) -> Result<Bytes,
     bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
 }
 
-/// What a read of `file` must check; `sums` is the chunks section, four bytes for each chunk.
-#[must_use]
-pub fn expected(file: &StoredFile, sums: &[u8]) -> Expected {
-    let chunks: Arc<[u32]> = sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect();
-    Expected { key: file.key.clone(), length_bytes: file.length_bytes, sha256: file.sha256, chunks }
+/// What a read of `file`, stored by `event`, must check.
+///
+/// # Errors
+/// The event's sections cannot be read.
+pub fn expected(file: &StoredFile, event: &Event) -> Result<Expected, DecodeError> {
+    let sums = event.section(Section::Chunks)?;
+    let sums = sums.ok_or_else(|| DecodeError::Broken("it has no Chunks section".to_owned()))?;
+    let etag = event.section(Section::Etag)?;
+    Ok(Expected {
+        key: file.key.clone(),
+        length_bytes: file.length_bytes,
+        sha256: file.sha256,
+        chunks: sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect(),
+        etag: etag.and_then(|etag| std::str::from_utf8(&etag).ok().map(Arc::from)),
+    })
 }
 
 fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
-    Ok(expected(&live.file, &section(event, live.position, Section::Chunks)?))
+    expected(&live.file, event).map_err(|error| ReadError::Event(live.position, error.to_string()))
 }

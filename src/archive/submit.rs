@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -135,8 +136,16 @@ impl Archive {
         if self.progress().sealed && head.payload != Payload::LogOpened {
             return Err(SubmitError::Sealed);
         }
-        let record =
-            codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        let encoded = |sections: &Sections| {
+            codec::encode(head, sections).map_err(|error| SubmitError::Unavailable(error.to_string()))
+        };
+        let mut record = encoded(sections)?;
+        let limit = self.0.parts.settings.record_bytes;
+        if record.len() > limit && !sections.is_empty() {
+            let around = record.len() - sections.length_bytes();
+            let sections = self.put_elsewhere(sections, limit.saturating_sub(around)).await?;
+            record = encoded(&sections)?;
+        }
         let registered = Waiting::register(self, head.id);
         let appending = self.0.parts.log.append(record).await.map_err(|error| match error {
             AppendError::TooLarge { length_bytes, limit_bytes } => {
@@ -168,7 +177,7 @@ impl Archive {
             self.tell(&system(), Payload::LogCreated { log }).await?;
         }
         if meta.format == 0 {
-            self.tell(&system(), Payload::FormatEnabled { version: event::VERSION }).await?;
+            self.enable_format().await?;
         }
         Ok(())
     }
@@ -181,6 +190,7 @@ impl Archive {
         if self.progress().sealed {
             return Ok(());
         }
+        self.enable_format().await?;
         self.tell(&system(), Payload::LogSealed).await.map(drop)
     }
 
@@ -193,6 +203,26 @@ impl Archive {
             return Ok(());
         }
         self.tell(&system(), Payload::LogOpened).await.map(drop)
+    }
+
+    /// The record that opens this log at another place, once it is copied there.
+    ///
+    /// # Errors
+    /// [`SubmitError`]
+    pub fn opening(&self) -> Result<Bytes, SubmitError> {
+        let head = self.head(&system(), Payload::LogOpened);
+        codec::encode(&head, &Sections::default()).map_err(|error| SubmitError::Unavailable(error.to_string()))
+    }
+
+    /// Lets nodes write events of the newest version from here on, if they may not yet; an older program stops
+    /// at the event that says so.
+    pub(super) async fn enable_format(&self) -> Result<(), SubmitError> {
+        let format = Meta::load(&self.0.parts.state.reader())?.format;
+        if format >= event::VERSION {
+            return Ok(());
+        }
+        // Boxed, since it submits an event itself, one without sections.
+        Box::pin(self.tell(&system(), Payload::FormatEnabled { version: event::VERSION })).await.map(drop)
     }
 
     /// Deletes a study, a series or an instance; says where the event lies, if one was needed.

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 use super::submit::system;
 use super::*;
 use crate::base::SteppedClock;
+use crate::blob::faulty::{Faulty, PutFault, ReadFault};
 use crate::dicom::uid::Uid;
 use crate::event::codec::Sections;
 use crate::event::{
@@ -118,7 +119,7 @@ async fn commits_put_together_again_are_those_that_were() {
 
     // A node that opens a state which is already there has nothing in memory.
     let state = Table::memory();
-    fold::fold(&state, &log.read_batch(Position(0), log.tail(), usize::MAX).unwrap()).unwrap();
+    fold::fold(&state, &log.read_batch(Position(0), log.tail(), usize::MAX).unwrap(), None).unwrap();
     let again = Archive::open(Parts { state, ..parts(log.clone(), clock) }).unwrap();
     let told = |commit: &Arc<Commit>| {
         let id = commit.event.as_ref().map(|event| event.head.id);
@@ -219,7 +220,7 @@ async fn a_state_ahead_of_the_log_means_that_acknowledged_data_is_missing() {
     let (archive, log, clock) = in_memory();
     tell(&archive, Payload::TimeMarked).await;
     let state = Table::memory();
-    fold::fold(&state, &log.read_batch(Position(0), log.tail(), usize::MAX).unwrap()).unwrap();
+    fold::fold(&state, &log.read_batch(Position(0), log.tail(), usize::MAX).unwrap(), None).unwrap();
     let shorter = Arc::new(MemoryLog::new(clock.clone()));
     let refused = Archive::open(Parts { state, ..parts(shorter, clock) }).map(drop);
     let wanted = crate::log::ReadError::BeyondEnd { position: Position(1), tail: Position(0) };
@@ -365,4 +366,116 @@ async fn a_fold_that_panics_stops_the_archive_instead_of_letting_it_hang() {
     let submitted = archive.submit(&head, &Sections::default()).await.unwrap();
     assert_eq!(submitted.decided().await.map(drop), Err(SubmitError::Unknown { until: head.valid_until }));
     assert_eq!(archive.stopped(), Some("the fold has panicked".to_owned()));
+}
+
+/// Bytes that do not compress.
+fn noise(length: u32) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_section_lies_elsewhere_and_the_fold_waits_until_it_is_here() {
+    let (clock, lake) = (clock(), Faulty::new());
+    let log = Arc::new(MemoryLog::new(clock.clone()));
+    let with = |log: Arc<MemoryLog>| {
+        let parts = parts(log, clock.clone());
+        let settings = Settings { record_bytes: 4096, ..parts.settings };
+        Parts { blobs: Blobs::over(lake.clone()), settings, ..parts }
+    };
+    let archive = Archive::open(with(log.clone())).unwrap();
+    archive.begin_log(Uuid::from_u128(5)).await.unwrap();
+    let metadata = noise(100_000);
+    let mut sections = Sections::default();
+    sections.push(event::Section::Metadata, &metadata).unwrap();
+    let head = archive.head(&system(), stored(&archive, 1, StoreMode::Create));
+    let decided = archive.submit(&head, &sections).await.unwrap().decided().await.unwrap();
+    assert!(matches!(decided.outcome, Outcome::Accepted(_)));
+    assert!(log.get(decided.position).await.unwrap().bytes.len() < 4096);
+    assert!(archive.metadata(decided.position).await.unwrap() == metadata);
+    let commits = archive.commits(decided.position).unwrap();
+    let event = commits[0].event.as_ref().unwrap();
+    assert!(event.section(event::Section::Metadata).unwrap().unwrap() == metadata);
+    let keys: Vec<_> = archive.blobs().list("kymo").collect().await;
+    let (key, length) = keys[0].clone().unwrap();
+    assert!(key.starts_with("kymo/00000000-0000-0000-0000-000000000005/bodies/"), "{key}");
+    assert_eq!((keys.len(), length), (1, 100_000));
+
+    // A node that has nothing but the log, while the store is away and then while the body is another one.
+    let body = lake.get_bytes(&key).await;
+    lake.plan_reads(ReadFault::Unavailable);
+    let other = Archive::open(with(Arc::new(log.reopened()))).unwrap();
+    while other.awaited().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(other.ready(), Err(ReadError::Behind { .. })));
+    assert_eq!(other.progress().next, Position(0));
+    lake.replace(&key, noise(99_999).into()).await;
+    lake.plan_reads(ReadFault::None);
+    while !other.awaited().is_some_and(|why| why.contains("is not what was stored")) {
+        tokio::task::yield_now().await;
+    }
+    lake.replace(&key, body).await;
+    other.reached(decided.position, Duration::from_secs(1_000)).await.unwrap();
+    assert_eq!(other.awaited(), None);
+    assert!(other.metadata(decided.position).await.unwrap() == metadata);
+    assert_eq!(other.dump().unwrap(), archive.dump().unwrap());
+}
+
+#[tokio::test]
+async fn without_its_large_sections_made_durable_nothing_is_appended() {
+    let (clock, lake) = (clock(), Faulty::new());
+    let log = Arc::new(MemoryLog::new(clock.clone()));
+    let parts = parts(log.clone(), clock.clone());
+    let settings = Settings { record_bytes: 4096, ..parts.settings };
+    let archive = Archive::open(Parts { blobs: Blobs::over(lake.clone()), settings, ..parts }).unwrap();
+    archive.begin_log(Uuid::from_u128(5)).await.unwrap();
+    let tail = log.tail();
+    let mut sections = Sections::default();
+    sections.push(event::Section::Metadata, &noise(100_000)).unwrap();
+    let head = archive.head(&system(), stored(&archive, 1, StoreMode::Create));
+    lake.plan_puts([PutFault::Before, PutFault::Full]);
+    for _ in 0..2 {
+        assert!(matches!(archive.submit(&head, &sections).await, Err(SubmitError::Blob(_))));
+    }
+    assert_eq!(log.tail(), tail);
+    // The same body twice is kept once, and a head that alone is too large is refused by the log.
+    for n in 1..=2 {
+        let head = archive.head(&system(), stored(&archive, n, StoreMode::Create));
+        archive.submit(&head, &sections).await.unwrap().decided().await.unwrap();
+    }
+    assert_eq!(archive.blobs().list("kymo").count().await, 1);
+}
+
+/// A log begun by an older program, which writes no events with sections that lie elsewhere.
+#[tokio::test]
+async fn the_first_large_section_enables_the_format_that_has_it() {
+    let (clock, lake) = (clock(), Faulty::new());
+    let log = Arc::new(MemoryLog::new(clock.clone()));
+    let parts = parts(log.clone(), clock.clone());
+    let settings = Settings { record_bytes: 4096, ..parts.settings };
+    let archive = Archive::open(Parts { blobs: Blobs::over(lake), settings, ..parts }).unwrap();
+    let begin = [Payload::LogCreated { log: Uuid::from_u128(5) }, Payload::FormatEnabled { version: 1 }];
+    for payload in begin {
+        let head = archive.head(&system(), payload);
+        archive.submit(&head, &Sections::default()).await.unwrap().decided().await.unwrap();
+    }
+    for n in 1..=2 {
+        let mut sections = Sections::default();
+        sections.push(event::Section::Metadata, &noise(100_000)).unwrap();
+        let head = archive.head(&system(), stored(&archive, n, StoreMode::Create));
+        let decided = archive.submit(&head, &sections).await.unwrap().decided().await.unwrap();
+        assert!(matches!(decided.outcome, Outcome::Accepted(_)));
+    }
+    let commits = archive.commits(Position(0)).unwrap();
+    let enabled = |commit: &&Arc<Commit>| {
+        let payload = &commit.event.as_ref().unwrap().head.payload;
+        matches!(payload, Payload::FormatEnabled { version: event::VERSION })
+    };
+    assert_eq!(commits.iter().filter(enabled).count(), 1, "once, and before the event that needs it");
+    assert_eq!(commits.len(), 5);
 }

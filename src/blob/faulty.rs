@@ -99,6 +99,12 @@ impl Faulty {
         drop(self.inner.put(&Key::from(key), bytes.into()).await);
     }
 
+    /// What lies under a key; nothing if it is not there.
+    pub async fn get_bytes(&self, key: &str) -> Bytes {
+        let read = async { self.inner.get(&Key::from(key)).await?.bytes().await };
+        read.await.unwrap_or_default()
+    }
+
     /// Removes a file behind the archive's back.
     pub async fn lose(&self, key: &str) {
         // It may not be there, which is what is wanted.

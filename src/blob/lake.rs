@@ -46,6 +46,16 @@ impl Lake {
         format!("{}healthCheck/health{}.txt", self.prefix(), id.simple())
     }
 
+    /// The id in a key made by [`Self::health_key`]; `None` for every other key.
+    #[must_use]
+    pub fn health_id_of(key: &str) -> Option<Uuid> {
+        let parts: Vec<&str> = key.split('/').collect();
+        let ["AHDS", _, "dicom", _, "healthCheck", file] = parts[..] else { return None };
+        let text = file.strip_prefix("health")?.strip_suffix(".txt")?;
+        let id = Uuid::try_parse(text).ok()?;
+        (id.get_version_num() == 7 && id.simple().to_string() == text).then_some(id)
+    }
+
     /// The version id in a key made by [`Self::instance_key`]; `None` for every other key, so that files
     /// somebody else put into the lake are never taken for ours.
     #[must_use]
@@ -83,6 +93,8 @@ mod tests {
         );
         assert_eq!(Lake::version_of(&key), Some(version));
         assert!(key.starts_with(&lake.prefix()));
+        assert_eq!(Lake::health_id_of(&lake.health_key(version)), Some(version));
+        assert_eq!(Lake::health_id_of(&key), None);
     }
 
     #[test]

@@ -16,7 +16,6 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -25,8 +24,8 @@ use object_store::path::Path as Key;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::staging::StagedFile;
-use super::{Error, key_of};
+use super::staging::{Area, AtRest, StagedFile};
+use super::{Error, key_of, said};
 
 /// Files and folders being made durable at once, over all requests.
 const PLACING: usize = 32;
@@ -40,18 +39,12 @@ const KEPT_OPEN: usize = 256;
 /// Folders remembered as durable.
 const REMEMBERED_FOLDERS: usize = 16 * 1024;
 
-/// Ends the name of every staged file, so that nothing else is taken for one.
-const STAGED_SUFFIX: &str = ".staged";
-
 /// A lake in a local folder, and the staging folder beside it.
 #[derive(Debug)]
 pub(super) struct Disk {
     lake: LocalFileSystem,
     root: PathBuf,
-    staging: PathBuf,
-    next_staged: AtomicU64,
-    staged_bytes: Arc<AtomicU64>,
-    keep_open: Arc<Semaphore>,
+    area: Area,
     placing: Arc<Semaphore>,
     durable: Mutex<HashSet<PathBuf>>,
 }
@@ -60,28 +53,23 @@ impl Disk {
     /// Opens or creates both folders and clears the staging folder.
     pub(super) fn open(root: &Path, staging: &Path) -> Result<Self, Error> {
         let failed = |path: &Path, error: &io::Error| Error::of_io(&path.display().to_string(), error);
-        for folder in [root, staging] {
-            fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
-        }
+        fs::create_dir_all(root).map_err(|error| failed(root, &error))?;
+        let at_rest = AtRest::Kept(Arc::new(Semaphore::new(KEPT_OPEN)));
+        let area = Area::open(staging, at_rest).map_err(|error| failed(staging, &error))?;
         let root = root.canonicalize().map_err(|error| failed(root, &error))?;
-        let staging = staging.canonicalize().map_err(|error| failed(staging, &error))?;
         let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).map_err(|error| failed(path, &error));
-        if device(&root)? != device(&staging)? {
+        if device(&root)? != device(staging)? {
             let (staging, root) = (staging.display(), root.display());
             return Err(Error::Unavailable(format!("{staging} must lie on the file system of {root}")));
         }
         for folder in [root.as_path()].into_iter().chain(root.parent()) {
             sync_folder(folder).map_err(|error| failed(folder, &error))?;
         }
-        clear_staging(&staging).map_err(|error| failed(&staging, &error))?;
-        let lake = LocalFileSystem::new_with_prefix(&root).map_err(|error| Error::of_store("", &error))?;
+        let lake = LocalFileSystem::new_with_prefix(&root).map_err(|error| said::error("", &error))?;
         Ok(Self {
             lake: lake.with_fsync(true),
             root,
-            staging,
-            next_staged: AtomicU64::new(0),
-            staged_bytes: Arc::default(),
-            keep_open: Arc::new(Semaphore::new(KEPT_OPEN)),
+            area,
             placing: Arc::new(Semaphore::new(PLACING)),
             durable: Mutex::default(),
         })
@@ -98,7 +86,7 @@ impl Disk {
     }
 
     fn path_of(&self, key: &Key) -> Result<PathBuf, Error> {
-        self.lake.path_to_filesystem(key).map_err(|error| Error::of_store(key.as_ref(), &error))
+        self.lake.path_to_filesystem(key).map_err(|error| said::error(key.as_ref(), &error))
     }
 
     /// Whether the root folder is still there. It is never made anew while the archive runs: that would
@@ -107,14 +95,9 @@ impl Disk {
         self.root.is_dir()
     }
 
-    pub(super) fn stage(&self) -> StagedFile {
-        let number = self.next_staged.fetch_add(1, Ordering::Relaxed);
-        let path = self.staging.join(format!("{number:016x}{STAGED_SUFFIX}"));
-        StagedFile::new(path, Arc::clone(&self.staged_bytes), Arc::clone(&self.keep_open))
-    }
-
-    pub(super) fn staged_bytes(&self) -> u64 {
-        self.staged_bytes.load(Ordering::Relaxed)
+    /// Where files wait for their key.
+    pub(super) fn area(&self) -> &Area {
+        &self.area
     }
 
     /// Places one file, in one job.
@@ -282,14 +265,4 @@ impl Linked {
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-fn clear_staging(staging: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(staging)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().ends_with(STAGED_SUFFIX) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }

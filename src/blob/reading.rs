@@ -1,10 +1,12 @@
 //! Reading a file back: in windows, each checked against the chunk sums before it is handed out.
 //!
+//! A store behind a network is asked for one window at a time, so that a slow client holds no connection to
+//! it, and an answer that breaks off is asked for again from where it broke off.
 //! Invariant: windows begin and end at chunks (or at the end of the file), so that every byte handed out is
 //! covered by a checksum that was compared.
 //! Invariant: a read holds [`WHOLE_BYTES`] at most, and two windows where it is longer than that: the one
 //! handed out and the next one.
-//! Elsewhere: what the sums are (`staging`), deflated files (`inflating`).
+//! Elsewhere: what the sums are (`staging`), deflated files (`inflating`), retries (`location`).
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,12 +17,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
+use super::cache::{BLOCK_BYTES, Cache};
 use super::local::Disk;
-use super::{CHUNK_BYTES, Error, Expected, key_of};
+use super::{CHUNK_BYTES, Error, Expected, key_of, said};
 
 /// A range up to this is read and checked whole before the first byte is handed out.
 const WHOLE_BYTES: u64 = 8 * 1024 * 1024;
@@ -28,15 +31,173 @@ const WHOLE_BYTES: u64 = 8 * 1024 * 1024;
 /// A longer one is read in windows of this size.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 
+/// From a store behind a network, where each window is a question of its own.
+const FAR_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Whether an `ETag` other than the one recorded is a deviation (contract `bulk-update-export.md` §4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EtagRule {
+    /// It is not: the checksums decide.
+    #[default]
+    Lenient,
+    /// It is.
+    Strict,
+}
+
+/// What is read from, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// The lake as a folder, which is read without the store.
+    pub(super) disk: Option<Arc<Disk>>,
+    pub(super) cache: Option<Arc<Cache>>,
+    pub(super) etag: EtagRule,
+}
+
+impl Reader {
+    pub(super) fn of(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, disk: None, cache: None, etag: EtagRule::Lenient }
+    }
+
+    /// Whether the file is there as expected, but for its bytes.
+    pub(super) async fn check(&self, file: &Expected) -> Result<(), Error> {
+        self.head(file).await.map(drop)
+    }
+
+    /// Asks the store for the file and compares what it says; answers its `ETag`.
+    async fn head(&self, file: &Expected) -> Result<Option<String>, Error> {
+        let key = key_of(&file.key)?;
+        let found = match self.store.head(&key).await {
+            // The answer to HEAD has no place for a code, the one to GET has.
+            Err(error) if said::needs_a_code(&error) => {
+                let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+                self.store.get_opts(&key, options).await.map(|found| found.meta)
+            }
+            found => found,
+        };
+        let found = found.map_err(|error| said::error(&file.key, &error));
+        let checked = found.and_then(|found| self.compare(file, &found).map(|()| found.e_tag));
+        if checked.is_err() {
+            self.doubt(file);
+        }
+        checked
+    }
+
+    /// Compares what the store says of a file, and remembers it.
+    fn compare(&self, file: &Expected, found: &ObjectMeta) -> Result<(), Error> {
+        file.check_length(found.size)?;
+        if self.etag == EtagRule::Strict
+            && let (Some(wanted), Some(found)) = (&file.etag, &found.e_tag)
+            && **wanted != **found
+        {
+            return Err(file.changed(format!("its ETag is {found}, not {wanted}")));
+        }
+        if let Some(cache) = &self.cache {
+            cache.confirm(&file.key, found.e_tag.as_deref());
+        }
+        Ok(())
+    }
+
+    fn doubt(&self, file: &Expected) {
+        if let Some(cache) = &self.cache {
+            cache.doubt(&file.key);
+        }
+    }
+
+    /// The bytes of `window`, asked of the store and unchecked.
+    async fn fetch(&self, file: &Expected, window: Range<u64>) -> Result<Bytes, Error> {
+        let key = key_of(&file.key)?;
+        let failed = |error: object_store::Error| {
+            self.doubt(file);
+            said::error(&file.key, &error)
+        };
+        let length = window.end - window.start;
+        let range = Some(GetRange::Bounded(window));
+        let found = match self.store.get_opts(&key, GetOptions { range, ..GetOptions::default() }).await {
+            Ok(found) => found,
+            // A file that is too short for the range at all: its length says more than the store's error.
+            Err(error @ object_store::Error::Generic { .. }) => {
+                let found = self.store.head(&key).await.map_err(failed)?;
+                file.check_length(found.size)?;
+                return Err(failed(error));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        self.compare(file, &found.meta)?;
+        let bytes = found.bytes().await.map_err(failed)?;
+        if bytes.len() as u64 == length {
+            return Ok(bytes);
+        }
+        Err(Error::Unavailable(format!("{}: an answer of {} bytes, not {length}", file.key, bytes.len())))
+    }
+
+    /// The bytes of `window`, checked; from the cache as far as they are there.
+    async fn window(&self, file: &Expected, window: Range<u64>) -> Result<Bytes, Error> {
+        let Some(cache) = &self.cache else {
+            return check(file, window.clone(), self.fetch(file, window).await?);
+        };
+        if let Some(bytes) = self.cached(cache, file, window.clone()).await? {
+            return Ok(bytes);
+        }
+        let bytes = check(file, window.clone(), self.fetch(file, window.clone()).await?)?;
+        cache.keep(&file.key, window.start, bytes.clone()).await;
+        Ok(bytes)
+    }
+
+    /// The whole window from the cache, if it is there and the store still has the file as it is recorded.
+    async fn cached(
+        &self,
+        cache: &Arc<Cache>,
+        file: &Expected,
+        window: Range<u64>,
+    ) -> Result<Option<Bytes>, Error> {
+        let number = |at: u64| u32::try_from(at / BLOCK_BYTES).unwrap_or(u32::MAX);
+        let numbers = number(window.start)..number(window.end.next_multiple_of(BLOCK_BYTES));
+        if !numbers.clone().all(|number| cache.has(&file.key, number)) {
+            return Ok(None);
+        }
+        let found = match cache.confirmed(&file.key) {
+            Some(etag) => etag,
+            None => self.head(file).await?,
+        };
+        // Altered or not known: what the store has now is read and compared with its sums.
+        if file.etag.is_none() || found.as_deref() != file.etag.as_deref() {
+            return Ok(None);
+        }
+        let (cache, file) = (Arc::clone(cache), file.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut whole = BytesMut::new();
+            for number in numbers {
+                let start = u64::from(number) * BLOCK_BYTES;
+                let end = (start + BLOCK_BYTES).min(window.end);
+                let block = cache.read(&file.key, number)?;
+                let right =
+                    block.len() as u64 == end - start && check(&file, start..end, block.clone()).is_ok();
+                if !right {
+                    cache.drop_block(&file.key, number);
+                    return None;
+                }
+                whole.extend_from_slice(&block);
+            }
+            Some(whole.freeze())
+        });
+        Ok(read.await.unwrap_or_default())
+    }
+
+    fn window_bytes(&self) -> u64 {
+        if self.disk.is_some() { WINDOW_BYTES } else { FAR_WINDOW_BYTES }
+    }
+
+    /// What windows begin and end at.
+    fn grain(&self) -> u64 {
+        if self.cache.is_some() { BLOCK_BYTES } else { CHUNK_BYTES }
+    }
+}
+
 type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
 /// [`super::Blobs::read`].
-pub(super) async fn read(
-    store: &Arc<dyn ObjectStore>,
-    disk: Option<&Disk>,
-    file: &Expected,
-    range: Range<u64>,
-) -> Result<Pieces, Error> {
+pub(super) async fn read(reader: &Reader, file: &Expected, range: Range<u64>) -> Result<Pieces, Error> {
     let length = file.length_bytes;
     if range.start > range.end
         || range.end > length
@@ -47,25 +208,39 @@ pub(super) async fn read(
         return Err(file.changed(what));
     }
     if range.is_empty() {
-        let found = store.head(&key_of(&file.key)?).await;
-        file.check_length(found.map_err(|error| Error::of_store(&file.key, &error))?.size)?;
+        reader.check(file).await?;
         return Ok(stream::empty().boxed());
     }
-    let covered =
-        range.start / CHUNK_BYTES * CHUNK_BYTES..range.end.next_multiple_of(CHUNK_BYTES).min(length);
-    let source = match disk {
+    let grain = reader.grain();
+    let covered = range.start / grain * grain..range.end.next_multiple_of(grain).min(length);
+    let source = match &reader.disk {
         // Opened with the first window, in the same job.
         Some(disk) => Source::Local { path: disk.path(&file.key)?, opened: None, at: covered.start },
-        None => open(store, file, covered.clone()).await?,
+        None => Source::Far(reader.clone()),
     };
-    let windows = Windows { file: file.clone(), wanted: range, next: covered.start, end: covered.end };
-    if covered.end - covered.start <= WHOLE_BYTES {
+    let (next, end, bytes) = (covered.start, covered.end, reader.window_bytes());
+    let windows = Windows { file: file.clone(), wanted: range, next, end, bytes };
+    if end - next <= WHOLE_BYTES {
         let (window, trim) = windows.window(WHOLE_BYTES);
         let (_, bytes) = source.read(file.clone(), window).await;
         let bytes = bytes?.slice(trim);
         return Ok(stream::once(async { Ok(bytes) }).boxed());
     }
     windows.stream(source).await
+}
+
+/// [`super::Blobs::whole`].
+pub(super) async fn whole(reader: &Reader, key: &str, length_bytes: u64) -> Result<Bytes, Error> {
+    let (key, chunks) = (key.to_owned(), Arc::new([]));
+    let file = Expected { key, length_bytes, sha256: [0; 32], chunks, etag: None };
+    let mut whole = BytesMut::new();
+    let mut next = 0;
+    while next < length_bytes {
+        let end = (next + FAR_WINDOW_BYTES).min(length_bytes);
+        whole.extend_from_slice(&reader.fetch(&file, next..end).await?);
+        next = end;
+    }
+    Ok(whole.freeze())
 }
 
 /// Whether the pieces of a whole file have its digest.
@@ -85,26 +260,6 @@ pub(super) async fn verify(mut pieces: Pieces, file: &Expected) -> Result<(), Er
     Err(file.changed("it has another SHA-256".to_owned()))
 }
 
-/// Asks the store for `covered`, after comparing the file's length.
-async fn open(store: &Arc<dyn ObjectStore>, file: &Expected, covered: Range<u64>) -> Result<Source, Error> {
-    let key = key_of(&file.key)?;
-    let failed = |error: object_store::Error| Error::of_store(&file.key, &error);
-    let range = Some(GetRange::Bounded(covered));
-    let found = match store.get_opts(&key, GetOptions { range, ..GetOptions::default() }).await {
-        Ok(found) => found,
-        // A file that is too short for the range at all: its length says more than the store's error.
-        Err(error) => {
-            let found = store.head(&key).await.map_err(failed)?;
-            file.check_length(found.size)?;
-            return Err(failed(error));
-        }
-    };
-    file.check_length(found.meta.size)?;
-    let key = file.key.clone();
-    let pieces = found.into_stream().map(move |piece| piece.map_err(|error| Error::of_store(&key, &error)));
-    Ok(Source::Remote { pieces: pieces.boxed(), left_over: Bytes::new() })
-}
-
 /// Where the bytes come from; every read goes on where the last one ended.
 enum Source {
     /// Read beside `object_store`, which would open in one job and read in another.
@@ -113,34 +268,31 @@ enum Source {
         opened: Option<File>,
         at: u64,
     },
-    Remote {
-        pieces: Pieces,
-        left_over: Bytes,
-    },
+    Far(Reader),
+    /// The job that read it is lost.
+    Lost,
 }
 
 impl Source {
     /// The bytes of `window`, checked; and the source, for the next one.
     async fn read(self, file: Expected, window: Range<u64>) -> (Self, Result<Bytes, Error>) {
-        let length = usize::try_from(window.end - window.start).expect("a window fits into memory");
         match self {
             Self::Local { path, mut opened, at } => {
                 let (key, end) = (file.key.clone(), window.end);
+                let length = usize::try_from(end - window.start).expect("a window fits into memory");
                 let job = tokio::task::spawn_blocking(move || {
                     let bytes = read_local(&path, &mut opened, at, length, &file);
                     let bytes = bytes.and_then(|bytes| check(&file, window, bytes));
                     (Self::Local { path, opened, at: end }, bytes)
                 });
-                job.await.unwrap_or_else(|lost| {
-                    let source = Self::Remote { pieces: stream::empty().boxed(), left_over: Bytes::new() };
-                    (source, Err(Error::Unavailable(format!("{key}: {lost}"))))
-                })
+                job.await
+                    .unwrap_or_else(|lost| (Self::Lost, Err(Error::Unavailable(format!("{key}: {lost}")))))
             }
-            Self::Remote { mut pieces, mut left_over } => {
-                let bytes = gather(&mut pieces, &mut left_over, length, &file).await;
-                let bytes = bytes.and_then(|bytes| check(&file, window, bytes));
-                (Self::Remote { pieces, left_over }, bytes)
+            Self::Far(reader) => {
+                let bytes = reader.window(&file, window).await;
+                (Self::Far(reader), bytes)
             }
+            Self::Lost => (Self::Lost, Err(Error::Unavailable(format!("{}: its read was lost", file.key)))),
         }
     }
 }
@@ -173,35 +325,8 @@ fn read_local(
     Ok(bytes.into())
 }
 
-/// `length` bytes of a stream; copied only where they come in several pieces.
-async fn gather(
-    pieces: &mut Pieces,
-    left_over: &mut Bytes,
-    length: usize,
-    file: &Expected,
-) -> Result<Bytes, Error> {
-    if left_over.len() >= length {
-        return Ok(left_over.split_to(length));
-    }
-    let mut gathered = BytesMut::new();
-    while left_over.len() < length - gathered.len() {
-        gathered.extend_from_slice(left_over);
-        *left_over = match pieces.next().await {
-            Some(piece) => piece?,
-            None => return Err(file.changed("it ended early".to_owned())),
-        };
-        if gathered.is_empty() && left_over.len() >= length {
-            return Ok(left_over.split_to(length));
-        }
-        gathered.reserve(length - gathered.len());
-    }
-    let rest = left_over.split_to(length - gathered.len());
-    gathered.extend_from_slice(&rest);
-    Ok(gathered.freeze())
-}
-
 /// Compares every chunk of a window with its checksum.
-fn check(file: &Expected, window: Range<u64>, bytes: Bytes) -> Result<Bytes, Error> {
+pub(super) fn check(file: &Expected, window: Range<u64>, bytes: Bytes) -> Result<Bytes, Error> {
     let chunk_bytes = usize::try_from(CHUNK_BYTES).expect("a chunk fits into memory");
     let first = usize::try_from(window.start / CHUNK_BYTES).expect("chunks are counted in memory");
     for (index, (chunk, expected)) in bytes.chunks(chunk_bytes).zip(&file.chunks[first..]).enumerate() {
@@ -220,6 +345,8 @@ struct Windows {
     wanted: Range<u64>,
     next: u64,
     end: u64,
+    /// Bytes of one.
+    bytes: u64,
 }
 
 impl Windows {
@@ -236,7 +363,7 @@ impl Windows {
 
     /// Begins to read the next window, if there is one, beside whatever the caller does meanwhile.
     fn begin(&mut self, source: Source) -> Option<JoinHandle<(Source, Result<Bytes, Error>)>> {
-        let (window, trim) = self.window(WINDOW_BYTES);
+        let (window, trim) = self.window(self.bytes);
         if window.is_empty() {
             return None;
         }
@@ -250,7 +377,7 @@ impl Windows {
 
     /// All windows, the first of which has been read and has held.
     async fn stream(mut self, source: Source) -> Result<Pieces, Error> {
-        let (window, trim) = self.window(WINDOW_BYTES);
+        let (window, trim) = self.window(self.bytes);
         self.next = window.end;
         let (source, bytes) = source.read(self.file.clone(), window).await;
         let first = bytes?.slice(trim);

@@ -9,7 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +19,62 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::{CHUNK_BYTES, Error};
+use super::{CHUNK_BYTES, Error, Expected};
 
 /// Bytes gathered before they are hashed and written together. A CT image fits.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Pieces below this are copied together, so that a slow drip does not cost one allocation a piece.
 const SMALL_BYTES: usize = 16 * 1024;
+
+/// Ends the name of every staged file, so that nothing else is taken for one.
+const STAGED_SUFFIX: &str = ".staged";
+
+/// The folder in which files wait for their key.
+#[derive(Debug)]
+pub(super) struct Area {
+    folder: PathBuf,
+    next: AtomicU64,
+    bytes: Arc<AtomicU64>,
+    at_rest: AtRest,
+}
+
+/// What becomes of a staged file when it is complete.
+#[derive(Clone, Debug)]
+pub(super) enum AtRest {
+    /// It will get a name on this disk: it stays open, so that its fsync reports every failed write since;
+    /// where too many are open, it is fsynced at once.
+    Kept(Arc<Semaphore>),
+    /// It will be sent elsewhere, and its bytes are compared with their sums on the way.
+    Closed,
+}
+
+impl Area {
+    /// Opens (creates) the folder and removes what an earlier process left there.
+    pub(super) fn open(folder: &Path, at_rest: AtRest) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().ends_with(STAGED_SUFFIX) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { folder, next: AtomicU64::new(0), bytes: Arc::default(), at_rest })
+    }
+
+    pub(super) fn stage(&self) -> StagedFile {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{number:016x}{STAGED_SUFFIX}"));
+        let counted = Counted { total: Arc::clone(&self.bytes), bytes: 0 };
+        StagedFile { path, state: FileState::NotYet, counted, at_rest: self.at_rest.clone() }
+    }
+
+    /// Bytes in the folder.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
 
 /// A file being received: written to a staging folder on local disk, hashed and checksummed as it comes.
 #[derive(Debug)]
@@ -44,6 +93,19 @@ pub struct Staged {
     /// CRC32C of each [`CHUNK_BYTES`] of it; the last chunk may be shorter, an empty file has none.
     pub chunks: Vec<u32>,
     pub(super) body: Body,
+}
+
+impl Staged {
+    /// What a read of it under `key` must check.
+    pub(super) fn expected(&self, key: &str) -> Expected {
+        Expected {
+            key: key.to_owned(),
+            length_bytes: self.length_bytes,
+            sha256: self.sha256,
+            chunks: self.chunks.clone().into(),
+            etag: None,
+        }
+    }
 }
 
 impl Staging {
@@ -238,7 +300,7 @@ pub(super) struct StagedFile {
     path: PathBuf,
     state: FileState,
     counted: Counted,
-    keep_open: Arc<Semaphore>,
+    at_rest: AtRest,
 }
 
 #[derive(Debug)]
@@ -247,17 +309,12 @@ enum FileState {
     Open(File),
     /// Complete and kept open, so that its fsync reports every failed write since.
     Kept(File, #[expect(dead_code, reason = "counts the file as open")] OwnedSemaphorePermit),
-    /// Complete, fsynced and closed: too many were open.
-    Synced,
+    /// Complete and closed; fsynced if it is to stay on this disk.
+    Closed,
     Gone,
 }
 
 impl StagedFile {
-    pub(super) fn new(path: PathBuf, staged_bytes: Arc<AtomicU64>, keep_open: Arc<Semaphore>) -> Self {
-        let counted = Counted { total: staged_bytes, bytes: 0 };
-        Self { path, state: FileState::NotYet, counted, keep_open }
-    }
-
     fn absorb(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
         if let FileState::NotYet = self.state {
             let file = OpenOptions::new().write(true).create_new(true).open(&self.path);
@@ -272,20 +329,21 @@ impl StagedFile {
     }
 
     fn rest(&mut self) -> Result<(), Error> {
-        let FileState::Open(file) = std::mem::replace(&mut self.state, FileState::Synced) else {
+        let FileState::Open(file) = std::mem::replace(&mut self.state, FileState::Closed) else {
             unreachable!("absorb came first")
         };
-        self.state = match Arc::clone(&self.keep_open).try_acquire_owned() {
+        let AtRest::Kept(keep_open) = &self.at_rest else { return Ok(()) };
+        self.state = match Arc::clone(keep_open).try_acquire_owned() {
             Ok(permit) => FileState::Kept(file, permit),
             Err(_) => {
                 file.sync_all().map_err(|error| Error::of_staging(&error))?;
-                FileState::Synced
+                FileState::Closed
             }
         };
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -293,7 +351,7 @@ impl StagedFile {
     pub(super) fn sync(&self) -> std::io::Result<()> {
         match &self.state {
             FileState::Open(file) | FileState::Kept(file, _) => file.sync_all(),
-            FileState::NotYet | FileState::Synced | FileState::Gone => Ok(()),
+            FileState::NotYet | FileState::Closed | FileState::Gone => Ok(()),
         }
     }
 

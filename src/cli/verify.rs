@@ -10,8 +10,7 @@ use anyhow::bail;
 use kymo::app::{self, Commits, Folders, Node};
 use kymo::base::Position;
 use kymo::config::Config;
-use kymo::event::codec;
-use kymo::event::{Payload, Section};
+use kymo::event::Payload;
 use kymo::log::embedded::disk::RealDisk;
 use kymo::log::embedded::verify::{Finding, Kind, verify};
 use kymo::projections::search::Search;
@@ -76,13 +75,16 @@ async fn files(node: &Node, wrong: &mut Vec<String>) -> anyhow::Result<()> {
         let Some(last) = records.last() else { break };
         from = last.position.next();
         for record in records {
-            let Ok(event) = codec::decode(record.bytes) else { continue };
+            let Ok(event) = node.archive.decode(record.bytes) else { continue };
+            if let Err(what) = node.archive.verify_bodies(&event).await {
+                wrong.push(format!("large sections of position {}: {what}", record.position));
+                continue;
+            }
             let Payload::InstanceStored { instance, .. } = &event.head.payload else { continue };
             if !node.archive.keeps_blob(&instance.file.key)? {
                 continue;
             }
-            let sums = event.section(Section::Chunks)?.unwrap_or_default();
-            let expected = kymo::archive::expected(&instance.file, &sums);
+            let expected = kymo::archive::expected(&instance.file, &event)?;
             if let Err(error) = node.archive.blobs().verify(&expected).await {
                 wrong.push(format!("file of position {}: {error}", record.position));
             }
@@ -98,7 +100,7 @@ async fn files(node: &Node, wrong: &mut Vec<String>) -> anyhow::Result<()> {
 /// Each view against one made afresh, in memory, from the first record.
 async fn views(node: &Node, config: &Config, wrong: &mut Vec<String>) -> anyhow::Result<()> {
     let log = Arc::clone(&node.log);
-    let fresh = app::scratch(log, config.lake.clone())?;
+    let fresh = app::scratch(log, config)?;
     let last = node.log.tail().0.checked_sub(1).map(Position);
     if let Some(last) = last {
         fresh.reached(last, LONG).await?;

@@ -8,11 +8,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::{BadSetting, impossible, list, nonzero, positive};
+use super::{BadSetting, impossible, list, nonzero};
 use crate::log::kafka::Settings;
 use crate::log::kafka::settings::{Creation, Login, Override, Secret, Tls};
 
@@ -53,11 +52,6 @@ pub(super) struct KafkaGiven {
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none")]
     kafka_allow: Option<Vec<String>>,
-
-    /// Largest event; the topic must take 64 KiB more [default: 900KiB]
-    #[arg(long, value_name = "BYTES")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kafka_max_record: Option<ByteSize>,
 
     /// How long an event may wait for the brokers' answer before it is given up [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -171,16 +165,15 @@ impl KafkaGiven {
     }
 
     /// The settings of the log, if it is in Kafka.
-    pub(super) fn checked(&self, segment_bytes: u64) -> Result<Option<Settings>, BadSetting> {
+    pub(super) fn checked(
+        &self,
+        segment_bytes: u64,
+        record_limit_bytes: usize,
+    ) -> Result<Option<Settings>, BadSetting> {
         let Some(brokers) = self.kafka_brokers.as_ref().filter(|brokers| !brokers.is_empty()) else {
             return Ok(None);
         };
         let default = Settings::default();
-        let limit = positive("kafka-max-record", self.kafka_max_record, default.record_limit_bytes as u64)?;
-        let record_limit_bytes = usize::try_from(limit)
-            .ok()
-            .filter(|bytes| *bytes <= 512 << 20)
-            .ok_or_else(|| impossible("kafka-max-record", "at most 512MiB".to_owned()))?;
         let check_every = nonzero("kafka-check-every", self.kafka_check_every, default.check_every)?;
         if check_every > default.check_every {
             return Err(impossible("kafka-check-every", "at most 10s".to_owned()));
@@ -345,7 +338,7 @@ mod tests {
         let text = "kafka-sasl = \"SCRAM-SHA-512\"\nkafka-user = \"kymo\"\nkafka-password = \"hunter2\"\n\
                     kafka-brokers = \"c:3\"\n[kafka.options]\n\"linger.ms\" = 5\n\"client.rack\" = \"r1\"\n";
         std::fs::write(&file, text).unwrap();
-        let given = flags(&["--kafka-option", "linger.ms=7", "--kafka-max-record", "2MiB"]);
+        let given = flags(&["--kafka-option", "linger.ms=7", "--max-record", "2MiB"]);
         let config = read(Some(&file), &given).unwrap();
         assert!(!format!("{config:?} {given:?}").contains("hunter2"));
         let kafka = config.kafka.unwrap();

@@ -3,13 +3,17 @@
 //! Layout (`schemas/event.md`): magic `KYMO`, event version u16, section count u8, head length u32; per
 //! section kind u8, codec u8, plain length u32, stored length u32; then the head in bincode, then the
 //! sections. Numbers are little endian.
+//! A section too large for a record lies elsewhere, under its SHA-256, and in the record is what finds it there.
 //! Invariant: the same bytes lie in segments and in Kafka; sections are compressed before the append.
 //! Invariant: what is read was measured first; a length is never believed before the bytes are there.
-//! Elsewhere: what older versions mean (`upcast`).
+//! Elsewhere: what older versions mean (`upcast`), the sections that lie elsewhere (`archive::bodies`).
 
 use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{Head, Section, VERSION, upcast};
@@ -17,6 +21,10 @@ use super::{Head, Section, VERSION, upcast};
 const MAGIC: &[u8; 4] = b"KYMO";
 const FIXED_BYTES: usize = 11;
 const ENTRY_BYTES: usize = 10;
+/// Codec, length and SHA-256 of a section that lies elsewhere.
+const REFERENCE_BYTES: usize = 37;
+/// The first version with sections that lie elsewhere.
+const ELSEWHERE_SINCE: u16 = 2;
 
 /// Most bytes of a head. Heads are a few hundred bytes; only long lists of blob keys make large ones.
 pub const MAX_HEAD_BYTES: usize = 4 << 20;
@@ -32,6 +40,26 @@ const ZSTD_LEVEL: i32 = 1;
 enum Codec {
     Plain = 0,
     Zstd = 1,
+    /// Its bytes, in one of the others, lie elsewhere.
+    Elsewhere = 2,
+}
+
+/// What finds a section that lies elsewhere, and says what its bytes must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BodyRef {
+    /// SHA-256 of its bytes as they are stored.
+    pub sha256: [u8; 32],
+    /// Their number.
+    pub length_bytes: usize,
+}
+
+/// Where the sections are that do not lie in their events.
+pub trait Bodies: fmt::Debug + Send + Sync {
+    /// The bytes of a section, compared with their digest. Blocking.
+    ///
+    /// # Errors
+    /// A sentence: they are not there, or are others.
+    fn body(&self, body: &BodyRef) -> Result<Bytes, String>;
 }
 
 /// Why an event cannot be written.
@@ -90,6 +118,7 @@ pub struct Event {
     pub head: Head,
     entries: Vec<Entry>,
     bytes: Bytes,
+    bodies: Option<Arc<dyn Bodies>>,
 }
 
 /// Sections encoded ahead of the head, so that they can wait for it outside of memory.
@@ -122,12 +151,74 @@ impl Sections {
             self.bytes.extend_from_slice(plain);
         }
         let stored = self.bytes.len() - start;
-        self.count += 1;
-        self.table.put_u8(kind as u8);
-        self.table.put_u8(codec as u8);
-        self.table.put_u32_le(length(plain.len()));
-        self.table.put_u32_le(length(stored));
+        self.enter(kind as u8, codec as u8, plain.len(), stored);
         Ok(())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of all of them as they are stored.
+    #[must_use]
+    pub fn length_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The same with the largest sections elsewhere, until what stays has `room_bytes` at most; and those
+    /// sections. Sections that are no larger than what would stand for them stay.
+    #[must_use]
+    pub fn elsewhere(&self, room_bytes: usize) -> (Self, Vec<(BodyRef, Bytes)>) {
+        let mut start = 0;
+        let mut parts: Vec<(Entry, Vec<u8>)> = Vec::with_capacity(usize::from(self.count));
+        for entry in self.table.chunks_exact(ENTRY_BYTES) {
+            let length = |at| read_u32(entry, at).expect("an entry has its lengths");
+            let (plain, stored) = (length(2), length(6));
+            let entry = Entry { kind: entry[0], codec: entry[1], plain, start, stored };
+            parts.push((entry, self.bytes[start..start + stored].to_vec()));
+            start += stored;
+        }
+        let mut bodies = Vec::new();
+        let mut total = self.bytes.len();
+        while total > room_bytes {
+            let movable = |(entry, _): &&mut (Entry, Vec<u8>)| {
+                entry.codec != Codec::Elsewhere as u8 && entry.stored > REFERENCE_BYTES
+            };
+            let Some((entry, bytes)) = parts.iter_mut().filter(movable).max_by_key(|(entry, _)| entry.stored)
+            else {
+                break;
+            };
+            let body = BodyRef { sha256: Sha256::digest(&bytes).into(), length_bytes: entry.stored };
+            let mut reference = Vec::with_capacity(REFERENCE_BYTES);
+            reference.put_u8(entry.codec);
+            reference.put_u32_le(length(entry.stored));
+            reference.put_slice(&body.sha256);
+            total = total - entry.stored + REFERENCE_BYTES;
+            (entry.codec, entry.stored) = (Codec::Elsewhere as u8, REFERENCE_BYTES);
+            bodies.push((body, std::mem::replace(bytes, reference).into()));
+        }
+        let mut sections = Self::default();
+        for (entry, bytes) in parts {
+            sections.enter(entry.kind, entry.codec, entry.plain, bytes.len());
+            sections.bytes.extend_from_slice(&bytes);
+        }
+        (sections, bodies)
+    }
+
+    fn enter(&mut self, kind: u8, codec: u8, plain: usize, stored: usize) {
+        self.count += 1;
+        self.table.put_u8(kind);
+        self.table.put_u8(codec);
+        self.table.put_u32_le(length(plain));
+        self.table.put_u32_le(length(stored));
+    }
+
+    /// The oldest version whose readers understand these sections.
+    fn version(&self) -> u16 {
+        let elsewhere = self.table.chunks_exact(ENTRY_BYTES).any(|entry| entry[1] == Codec::Elsewhere as u8);
+        if elsewhere { ELSEWHERE_SINCE } else { 1 }
     }
 
     /// Table and bytes in one piece, for a while outside of memory.
@@ -155,7 +246,7 @@ impl Sections {
     }
 }
 
-/// Encodes an event of the newest version.
+/// Encodes an event, of the oldest version that has all it needs.
 ///
 /// # Errors
 /// [`EncodeError`] when the head is over [`MAX_HEAD_BYTES`].
@@ -168,7 +259,7 @@ pub fn encode(head: &Head, sections: &Sections) -> Result<Bytes, EncodeError> {
     let total = FIXED_BYTES + sections.table.len() + head_bytes.len() + sections.bytes.len();
     let mut record = BytesMut::with_capacity(total);
     record.put_slice(MAGIC);
-    record.put_u16_le(VERSION);
+    record.put_u16_le(sections.version().max(head.payload.version()));
     record.put_u8(sections.count);
     record.put_u32_le(length(head_bytes.len()));
     record.put_slice(&sections.table);
@@ -210,7 +301,13 @@ pub fn decode(bytes: Bytes) -> Result<Event, DecodeError> {
         return Err(broken("bytes follow the last section"));
     }
     let head = upcast::head(version, &bytes[head_start..head_start + head_length])?;
-    Ok(Event { head, entries, bytes })
+    Ok(Event { head, entries, bytes, bodies: None })
+}
+
+/// Whether a record may be an event with sections that lie elsewhere: cheap, and sure when it says no.
+#[must_use]
+pub fn may_have_bodies(record: &[u8]) -> bool {
+    record.get(4..6).is_some_and(|version| u16::from_le_bytes([version[0], version[1]]) >= ELSEWHERE_SINCE)
 }
 
 impl Event {
@@ -220,7 +317,40 @@ impl Event {
         self.entries.iter().find(|entry| entry.kind == section as u8).map_or(0, |entry| entry.plain)
     }
 
-    /// The decoded bytes of a section, if the event has it.
+    /// The same event, which now finds its sections that lie elsewhere.
+    #[must_use]
+    pub fn with_bodies(self, bodies: &Arc<dyn Bodies>) -> Self {
+        Self { bodies: Some(Arc::clone(bodies)), ..self }
+    }
+
+    /// Whether any section lies elsewhere.
+    #[must_use]
+    pub fn has_bodies(&self) -> bool {
+        self.entries.iter().any(|entry| entry.codec == Codec::Elsewhere as u8)
+    }
+
+    /// The sections that lie elsewhere.
+    ///
+    /// # Errors
+    /// [`DecodeError::Broken`]
+    pub fn bodies(&self) -> Result<Vec<BodyRef>, DecodeError> {
+        let elsewhere = self.entries.iter().filter(|entry| entry.codec == Codec::Elsewhere as u8);
+        elsewhere.map(|entry| self.reference(entry).map(|(_, body)| body)).collect()
+    }
+
+    /// The codec of a section that lies elsewhere, and where it is.
+    fn reference(&self, entry: &Entry) -> Result<(u8, BodyRef), DecodeError> {
+        let bytes = &self.bytes[entry.start..entry.start + entry.stored];
+        match (bytes, read_u32(bytes, 1)) {
+            ([codec, _, _, _, _, sha256 @ ..], Some(length_bytes)) if sha256.len() == 32 => {
+                let sha256 = *sha256.first_chunk().expect("its length was compared");
+                Ok((*codec, BodyRef { sha256, length_bytes }))
+            }
+            _ => Err(DecodeError::Broken(format!("section {} lies nowhere", entry.kind))),
+        }
+    }
+
+    /// The decoded bytes of a section, if the event has it. Blocking where it lies elsewhere.
     ///
     /// # Errors
     /// [`DecodeError`] when its codec is unknown here or its bytes do not decode to the length given.
@@ -228,21 +358,25 @@ impl Event {
         let Some(entry) = self.entries.iter().find(|entry| entry.kind == section as u8) else {
             return Ok(None);
         };
-        let stored = self.bytes.slice(entry.start..entry.start + entry.stored);
-        let plain = match entry.codec {
+        let broken = |what: String| DecodeError::Broken(format!("section {}: {what}", entry.kind));
+        let (codec, stored) = if entry.codec == Codec::Elsewhere as u8 {
+            let (codec, body) = self.reference(entry)?;
+            let bodies = self.bodies.as_ref().ok_or_else(|| broken("it lies elsewhere".to_owned()))?;
+            (codec, bodies.body(&body).map_err(broken)?)
+        } else {
+            (entry.codec, self.bytes.slice(entry.start..entry.start + entry.stored))
+        };
+        let plain = match codec {
             codec if codec == Codec::Plain as u8 => stored,
             codec if codec == Codec::Zstd as u8 => decompress(&stored, entry.plain)
                 .map(Bytes::from)
-                .map_err(|error| DecodeError::Broken(format!("section {}: {error}", entry.kind)))?,
+                .map_err(|error| broken(error.to_string()))?,
             codec => {
-                return Err(DecodeError::Broken(format!(
-                    "section {} is in codec {codec}, which this program does not know",
-                    entry.kind
-                )));
+                return Err(broken(format!("codec {codec} is not known to this program")));
             }
         };
         if plain.len() != entry.plain {
-            return Err(DecodeError::Broken(format!("section {} has another length", entry.kind)));
+            return Err(broken("it has another length".to_owned()));
         }
         Ok(Some(plain))
     }

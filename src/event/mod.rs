@@ -15,8 +15,9 @@ use crate::dicom::uid::Uid;
 pub mod codec;
 pub mod upcast;
 
-/// The newest event version this code writes and reads.
-pub const VERSION: u16 = 1;
+/// The newest event version this code writes and reads. Of 2 are events with a section that lies elsewhere, and
+/// those that seal and open a log; all others are still written as 1.
+pub const VERSION: u16 = 2;
 
 /// The small part of an event, all that the fold decodes (architecture §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,21 @@ pub enum Payload {
     LogOpened,
 }
 
+impl Payload {
+    /// The oldest version whose readers know it.
+    pub(in crate::event) fn version(&self) -> u16 {
+        match self {
+            Self::LogSealed | Self::LogOpened => 2,
+            Self::LogCreated { .. }
+            | Self::FormatEnabled { .. }
+            | Self::InstanceStored { .. }
+            | Self::Deleted { .. }
+            | Self::BlobsRemoved { .. }
+            | Self::TimeMarked => 1,
+        }
+    }
+}
+
 /// Whether a store may replace what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreMode {
@@ -175,6 +191,8 @@ pub enum Section {
     Frames = 3,
     /// CRC32C of each 128 KiB of the file, little endian.
     Chunks = 4,
+    /// The `ETag` that the store gave the file when it was put; absent where it gives none.
+    Etag = 5,
 }
 
 /// What the fold made of one record.

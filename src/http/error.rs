@@ -148,7 +148,7 @@ impl Error {
             );
         }
         if let Some(file) = self.file() {
-            return storage_text(file).to_owned();
+            return storage_text(file);
         }
         match self.status() {
             StatusCode::INTERNAL_SERVER_ERROR => "The server failed to answer the request.".to_owned(),
@@ -250,15 +250,16 @@ fn blob_status(error: &blob::Error) -> StatusCode {
     }
 }
 
-fn storage_text(error: &blob::Error) -> &'static str {
-    match error {
-        blob::Error::Missing { .. } => "The configured storage account failed: BlobNotFound.",
-        blob::Error::Changed { .. } => "The configured storage account failed: ConditionNotMet.",
-        blob::Error::Refused { .. } => "The configured storage account failed: AuthorizationFailure.",
+fn storage_text(error: &blob::Error) -> String {
+    let code = match error {
+        blob::Error::Missing { .. } => "BlobNotFound",
+        blob::Error::Changed { .. } => "ConditionNotMet",
+        blob::Error::Refused { code, .. } => code,
         blob::Error::Unavailable(_) | blob::Error::Full(_) => {
-            "The store of files cannot be used now; try again later."
+            return "The store of files cannot be used now; try again later.".to_owned();
         }
-    }
+    };
+    format!("The configured storage account failed: {code}.")
 }
 
 impl IntoResponse for Error {
@@ -305,7 +306,11 @@ mod tests {
         for (error, status, text) in [
             (blob::Error::Missing { key: key() }, 424, "BlobNotFound"),
             (blob::Error::Changed { key: key(), what: what() }, 424, "ConditionNotMet"),
-            (blob::Error::Refused { key: key(), what: what() }, 424, "AuthorizationFailure"),
+            (
+                blob::Error::Refused { key: key(), code: "AuthorizationFailure", what: what() },
+                424,
+                "AuthorizationFailure",
+            ),
             (blob::Error::Unavailable(what()), 503, "try again"),
             (blob::Error::Full(what()), 503, "try again"),
         ] {

@@ -25,6 +25,10 @@ mod tail;
 /// Why a log that was closed takes no more records.
 const CLOSED: &str = "it was closed";
 
+/// The largest record written unless a setting says otherwise: with what a batch adds it is below the 1 MiB
+/// that Kafka takes by default, so that any log can be moved there.
+pub const RECORD_BYTES: usize = 900 << 10;
+
 /// One durable record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -125,16 +125,29 @@ pub async fn sweep_released(
     Ok(swept)
 }
 
-/// Removes the files of `lake` that no event names and none can name any more.
+/// Removes the files of `lake` that no event names and none can name any more, and health files that were
+/// left behind a day before `now`.
 ///
 /// # Errors
 /// [`Error`]
-pub async fn sweep_unnamed(source: &dyn SweepSource, blobs: &Blobs, lake: &Lake) -> Result<Swept, Error> {
+pub async fn sweep_unnamed(
+    source: &dyn SweepSource,
+    blobs: &Blobs,
+    lake: &Lake,
+    now: Stamp,
+) -> Result<Swept, Error> {
     let mut swept = Swept::default();
     let mut files = blobs.list(&lake.prefix());
     let mut marked = None;
     while let Some(file) = files.next().await {
         let (key, _) = file?;
+        if let Some(id) = Lake::health_id_of(&key) {
+            // The probe that wrote it did not live to remove it; no event ever names such a file.
+            if made_at(id) < earlier(now, UNNAMED_FOR) {
+                swept.remove(blobs, &key).await;
+            }
+            continue;
+        }
         let Some(version) = Lake::version_of(&key) else { continue };
         if source.names(&key).await.map_err(Error::Archive)? {
             continue;

@@ -105,6 +105,7 @@ async fn what_is_lost_or_damaged_is_made_again_from_the_log() {
         let file = Instance::new(&study, "1.3.1", "1.4.1").patient(&format!("P-{patient}"), "Doe^Jane");
         archive.upsert(&[file.part10()]).await.expect("it answers");
     }
+    archive.settle().await;
     let wanted = archive.views();
     assert!(wanted.iter().all(|(_, lines)| lines.len() > 7), "{wanted:?}");
     let losses = MADE_AGAIN.into_iter().flat_map(|folder| [Found::AllBut(folder), Found::Damaged(folder)]);

@@ -13,6 +13,7 @@ mod hostile;
 mod kafka;
 mod kill;
 mod kit;
+mod lake;
 mod model;
 mod python;
 mod requests;

@@ -339,7 +339,7 @@ impl World {
     fn fold_truth(&mut self) {
         let next = self.truth.cursor().expect("a table in memory");
         let records = self.network.records(next);
-        let (commits, _) = fold::fold(&self.truth, &records).expect("what is in the log can be folded");
+        let (commits, _) = fold::fold(&self.truth, &records, None).expect("what is in the log can be folded");
         self.commits.extend(commits);
     }
 
@@ -373,7 +373,8 @@ impl World {
     async fn check(&mut self) {
         let truth = self.truth.dump().expect("a table in memory");
         let whole = Table::memory();
-        let folded = fold::fold(&whole, &self.network.records(Position(0))).expect("it was folded before");
+        let folded =
+            fold::fold(&whole, &self.network.records(Position(0)), None).expect("it was folded before");
         assert_eq!(whole.dump().expect("a table in memory"), truth, "a fold in one run");
         assert_eq!(folded.0.len(), self.commits.len());
         for (at, node) in self.nodes.iter().enumerate() {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::state::Meta;
 use crate::base::{Partition, Position, Stamp};
-use crate::event::codec::{self, DecodeError, Event};
+use crate::event::codec::{self, Bodies, DecodeError, Event};
 use crate::event::{self, Change, Commit, Outcome, Payload, Refusal};
 use crate::log::Record;
 use crate::tables::keys::Key;
@@ -77,12 +77,17 @@ impl Step<'_, '_> {
     }
 }
 
-/// Folds a run of records into `table`, in one write, and gives their commits.
+/// Folds a run of records into `table`, in one write, and gives their commits, which find in `bodies` those of
+/// their sections that lie there; no rule looks into them.
 ///
 /// # Errors
 /// [`FoldError`]; then nothing of the run was applied.
-pub fn fold(table: &Table, records: &[Record]) -> Result<(Vec<Arc<Commit>>, Meta), FoldError> {
-    let Decided { commits, meta, changes, cursor } = decide(table, records)?;
+pub fn fold(
+    table: &Table,
+    records: &[Record],
+    bodies: Option<&Arc<dyn Bodies>>,
+) -> Result<(Vec<Arc<Commit>>, Meta), FoldError> {
+    let Decided { commits, meta, changes, cursor } = decide(table, records, bodies)?;
     table.apply(changes, cursor)?;
     Ok((commits, meta))
 }
@@ -95,7 +100,7 @@ struct Decided {
     cursor: Position,
 }
 
-fn decide(table: &Table, records: &[Record]) -> Result<Decided, FoldError> {
+fn decide(table: &Table, records: &[Record], bodies: Option<&Arc<dyn Bodies>>) -> Result<Decided, FoldError> {
     let mut batch = table.batch();
     let mut meta = Meta::load(&batch)?;
     let mut cursor = table.cursor()?;
@@ -108,6 +113,10 @@ fn decide(table: &Table, records: &[Record]) -> Result<Decided, FoldError> {
         let (event, outcome) = match codec::decode(record.bytes.clone()) {
             Ok(event) => {
                 let outcome = apply(&mut batch, &mut meta, record.position, &event)?;
+                let event = match bodies {
+                    Some(bodies) => event.with_bodies(bodies),
+                    None => event,
+                };
                 (Some(Arc::new(event)), outcome)
             }
             Err(DecodeError::Foreign) => (None, Outcome::Refused(Refusal::Foreign)),

@@ -103,7 +103,7 @@ impl World {
 
     fn try_append(&mut self, bytes: bytes::Bytes) -> Result<Arc<Commit>, FoldError> {
         let record = self.record(bytes);
-        let (commits, _) = fold(&self.table, std::slice::from_ref(&record))?;
+        let (commits, _) = fold(&self.table, std::slice::from_ref(&record), None)?;
         self.records.push(record);
         self.now += 1;
         Ok(Arc::clone(&commits[0]))
@@ -494,7 +494,7 @@ fn a_format_from_the_future_stops_the_fold_with_a_message_that_names_it() {
     let before = world.table.dump().unwrap();
     let error = world.try_append(encoded(&event)).unwrap_err();
     let message = error.to_string();
-    for part in ["position 1", "version 2", "up to 1", "install a newer Kymo"] {
+    for part in ["position 1", "version 3", "up to 2", "install a newer Kymo"] {
         assert!(message.contains(part), "'{part}' is not in: {message}");
     }
     assert_eq!(world.table.dump().unwrap(), before);
@@ -508,10 +508,10 @@ fn an_event_of_the_future_or_one_that_is_broken_stops_the_fold() {
     let mut world = World::given("post 1/1/1");
     let event = world.event("post 1/1/2");
     let (mut newer, mut broken) = (encoded(&event).to_vec(), encoded(&event).to_vec());
-    newer[4] = 2;
+    newer[4] = 3;
     broken.truncate(broken.len() - 1);
     for (bytes, parts) in [
-        (newer, ["position 1", "version 2", "up to 1", "install a newer Kymo"]),
+        (newer, ["position 1", "version 3", "up to 2", "install a newer Kymo"]),
         (broken, ["position 1", "cannot be read", "cut off", "stops"]),
     ] {
         let before = world.table.dump().unwrap();
@@ -550,12 +550,12 @@ fn records_out_of_order_are_not_folded() {
     };
     for given in [0, 2] {
         let record = Record { position: Position(given), ..world.record(bytes.clone()) };
-        let refused = fold(&world.table, &[record]).map(drop);
+        let refused = fold(&world.table, &[record], None).map(drop);
         let wanted = FoldError::OutOfOrder { wanted: Position(1), given: Position(given) };
         assert_eq!(refused, Err(wanted));
     }
     let run = [world.record(bytes.clone()), world.record(bytes)];
-    assert!(matches!(fold(&world.table, &run), Err(FoldError::OutOfOrder { .. })));
+    assert!(matches!(fold(&world.table, &run, None), Err(FoldError::OutOfOrder { .. })));
     assert_eq!(world.table.cursor(), Ok(Position(1)));
 }
 
@@ -690,13 +690,13 @@ proptest! {
         let (world, commits, _) = play(&steps);
         let wanted = (world.table.dump().unwrap(), printed(&commits));
         let whole = Table::memory();
-        let folded = fold(&whole, &world.records).unwrap();
+        let folded = fold(&whole, &world.records, None).unwrap();
         prop_assert_eq!(&(whole.dump().unwrap(), printed(&folded.0)), &wanted);
         prop_assert_eq!(folded.1, world.meta());
         let (cut, mut rest, mut folded) = (Table::memory(), &world.records[..], Vec::new());
         for length in cuts {
             let (run, behind) = rest.split_at(length.min(rest.len()));
-            folded.extend(fold(&cut, run).unwrap().0);
+            folded.extend(fold(&cut, run, None).unwrap().0);
             rest = behind;
         }
         prop_assert!(rest.is_empty());
@@ -715,7 +715,7 @@ fn a_table_on_disk_holds_what_one_in_memory_holds() {
     let folder = tempfile::tempdir().unwrap();
     let table = Table::open(&folder.path().join("t"), &FORMAT, Uuid::nil(), 1 << 20).unwrap();
     for run in world.records.chunks(4) {
-        fold(&table, run).unwrap();
+        fold(&table, run, None).unwrap();
     }
     assert_eq!(table.dump().unwrap(), world.table.dump().unwrap());
 }

@@ -62,15 +62,15 @@ fn samples() -> Vec<(&'static str, Head, Sections)> {
     ]
 }
 
-fn stored(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/events/v1/{name}.bin"))
+fn stored(version: u16, name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/events/v{version}/{name}.bin"))
 }
 
 /// To add the sample of a new kind of event: KYMO_WRITE_SAMPLES=1. Samples that are there are never rewritten.
 #[test]
 fn stored_samples_of_every_version_are_read() {
     for (name, head, sections) in samples() {
-        let path = stored(name);
+        let path = stored(head.payload.version(), name);
         if std::env::var_os("KYMO_WRITE_SAMPLES").is_some() && !path.exists() {
             std::fs::write(&path, encode(&head, &sections).unwrap()).unwrap();
         }
@@ -84,6 +84,71 @@ fn stored_samples_of_every_version_are_read() {
             assert_eq!(event.section(Section::Frames).unwrap(), None);
         }
     }
+}
+
+/// The bodies of one event.
+#[derive(Debug)]
+struct Kept(Vec<(BodyRef, Bytes)>);
+
+impl Bodies for Kept {
+    fn body(&self, body: &BodyRef) -> Result<Bytes, String> {
+        let found = self.0.iter().find(|(kept, _)| kept == body);
+        found.map(|(_, bytes)| bytes.clone()).ok_or_else(|| "it is not kept".to_owned())
+    }
+}
+
+#[test]
+fn sections_that_do_not_fit_lie_elsewhere_and_are_found_there() {
+    let (_, head, mut sections) = samples().remove(2);
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let noise: Vec<u8> = (0..50_000).map(|_| next()).collect();
+    sections.push(Section::Bulk, &noise).unwrap();
+    let whole = encode(&head, &sections).unwrap();
+    assert!(!may_have_bodies(&whole) && whole[4] == 1, "what fits is written as ever");
+
+    let (moved, bodies) = sections.elsewhere(5_000);
+    assert_eq!(bodies.len(), 1, "only what has to go goes");
+    let record = encode(&head, &moved).unwrap();
+    assert!(may_have_bodies(&record) && record[4] == 2 && record.len() < 1_000);
+    let event = decode(record).unwrap();
+    assert_eq!((event.head.clone(), event.bodies().unwrap()), (head.clone(), vec![bodies[0].0]));
+    assert!(event.section(Section::Bulk).is_err(), "nobody said where");
+    assert_eq!(event.section_bytes(Section::Bulk), noise.len());
+    let kept: Arc<dyn Bodies> = Arc::new(Kept(bodies));
+    let event = event.with_bodies(&kept);
+    assert!(event.section(Section::Bulk).unwrap().unwrap() == noise);
+    assert_eq!(event.section(Section::Chunks).unwrap().unwrap()[..], [1, 2, 3, 4]);
+    let none: Arc<dyn Bodies> = Arc::new(Kept(Vec::new()));
+    assert!(event.with_bodies(&none).section(Section::Bulk).is_err());
+
+    let (all, bodies) = sections.elsewhere(0);
+    assert_eq!(bodies.len(), 2, "what is smaller than its reference stays");
+    let kept: Arc<dyn Bodies> = Arc::new(Kept(bodies));
+    let event = decode(encode(&head, &all).unwrap()).unwrap().with_bodies(&kept);
+    assert!(event.section(Section::Metadata).unwrap().unwrap().starts_with(br#"{"00080018""#));
+    let (same, none) = all.elsewhere(0);
+    assert!(none.is_empty() && same == all);
+}
+
+/// The sample of version 2; to write it where it is missing: KYMO_WRITE_SAMPLES=1.
+#[test]
+fn the_stored_sample_of_an_event_with_a_body_is_read() {
+    let (_, head, sections) = samples().remove(2);
+    let (moved, bodies) = sections.elsewhere(0);
+    let path = stored(2, "instance_stored");
+    if std::env::var_os("KYMO_WRITE_SAMPLES").is_some() && !path.exists() {
+        std::fs::write(&path, encode(&head, &moved).unwrap()).unwrap();
+    }
+    let event = decode(std::fs::read(&path).unwrap().into()).unwrap();
+    assert_eq!(event.head, head);
+    assert_eq!(event.bodies().unwrap(), [bodies[0].0]);
+    let kept: Arc<dyn Bodies> = Arc::new(Kept(bodies));
+    let metadata = event.with_bodies(&kept).section(Section::Metadata).unwrap().unwrap();
+    assert!(metadata.starts_with(br#"{"00080018""#));
 }
 
 #[test]
@@ -106,7 +171,7 @@ fn sections_survive_a_while_outside_of_memory() {
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic_or_allocate_wildly(
-        which in 0usize..6, at in 0usize..400, with: u8, cut in 0usize..400,
+        which in 0usize..8, at in 0usize..400, with: u8, cut in 0usize..400,
     ) {
         let (_, head, sections) = samples().remove(which);
         let mut bytes = encode(&head, &sections).unwrap().to_vec();

@@ -108,6 +108,41 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+/// For records whose delivery is not awaited one by one.
+pub(super) struct Bulk(Context);
+
+impl Bulk {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self(Context::new(Role::Asking, settings))
+    }
+
+    pub(super) fn take_error(&self) -> Option<String> {
+        self.0.take_error()
+    }
+}
+
+impl ClientContext for Bulk {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, settings: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.generate_oauth_token(settings)
+    }
+}
+
+impl ProducerContext for Bulk {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
 impl ProducerContext for Context {
     type DeliveryOpaque = Box<Delivery>;
 

@@ -196,7 +196,7 @@ impl Looker {
     }
 
     /// Shows the records from `from` to before `end`, until told that it is enough.
-    fn walk(
+    pub(super) fn walk(
         &self,
         from: u64,
         end: u64,
@@ -293,7 +293,7 @@ fn against(found: &HashMap<&str, &str>, replicas: usize, settings: &Settings) ->
     if limit.parse::<usize>().is_ok_and(|limit| limit < needed_bytes) {
         return Some(format!(
             "'{name}' is '{limit}', and must be at least {needed_bytes}, for events of up to {} bytes \
-             ('kafka-max-record')",
+             ('max-record')",
             settings.record_limit_bytes
         ));
     }

@@ -20,7 +20,7 @@ use futures_util::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
@@ -35,6 +35,7 @@ mod context;
 mod create;
 mod follower;
 mod look;
+mod moving;
 mod offsets;
 mod producer;
 mod record;
@@ -44,9 +45,10 @@ mod watch;
 
 pub use create::Created;
 pub use look::Fault;
+pub use moving::{Moved, Source, copy};
 pub use settings::Settings;
 
-use context::Delivery;
+use context::{Bulk, Delivery};
 use follower::Follower;
 use look::Looker;
 use offsets::{Offsets, OffsetsError};
@@ -94,6 +96,23 @@ pub fn is_copy(folder: &Path) -> bool {
     folder.join(offsets::FILE).exists()
 }
 
+/// Makes the segments in `folder` the copy of a topic that holds the same records at the same offsets.
+///
+/// # Errors
+/// The file system's.
+pub fn become_copy(folder: &Path) -> std::io::Result<()> {
+    Offsets::open(folder, Position(0)).map(drop).map_err(|error| std::io::Error::other(error.to_string()))
+}
+
+/// Makes a copy of a topic a log of its own.
+///
+/// # Errors
+/// The file system's.
+pub fn become_own(folder: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(folder.join(offsets::FILE))?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
 /// A log in Kafka. Its threads end with it.
 pub struct KafkaLog {
     settings: Settings,
@@ -136,19 +155,9 @@ pub async fn name_of(
         let looker = Looker::new(&settings, runtime.clone())?;
         let mut retry = RETRY.0;
         loop {
-            let name = looker.topic().and_then(|seen| looker.first_name(seen.end));
-            let fault = match name {
+            let made = make_sure(&looker, &settings, &runtime);
+            let fault = match made.and_then(|seen| looker.first_name(seen.end)) {
                 Ok(name) => return Ok(name),
-                Err(Fault::Missing(_)) if settings.creation == settings::Creation::IfMissing => {
-                    match create::create(&looker, &settings, &runtime) {
-                        Ok(created) => {
-                            tracing::info!(?created, topic = settings.topic, "the topic is made");
-                            look_patiently(&looker, &settings)?;
-                            continue;
-                        }
-                        Err(fault) => fault,
-                    }
-                }
                 Err(fault) => fault,
             };
             let Fault::Away(why) = &fault else { return Err(fault.into()) };
@@ -169,8 +178,8 @@ pub async fn name_of(
 pub async fn begin(settings: &Settings, log: Uuid, record: Bytes) -> Result<Uuid, OpenError> {
     let (settings, runtime) = (settings.clone(), Handle::current());
     blocking(move || {
-        let producer: BaseProducer =
-            BaseProducer::from_config_and_context(&settings.producing(), DefaultProducerContext)?;
+        let producer: BaseProducer<Bulk> =
+            BaseProducer::from_config_and_context(&settings.producing(), Bulk::new(&settings))?;
         let first = BaseRecord::<'_, (), [u8]>::to(&settings.topic)
             .partition(look::PARTITION)
             .headers(record::beginning(log))
@@ -187,6 +196,18 @@ pub async fn begin(settings: &Settings, log: Uuid, record: Bytes) -> Result<Uuid
         })
     })
     .await
+}
+
+/// Looks at the topic, which is made if it is missing and may be made.
+fn make_sure(looker: &Looker, settings: &Settings, runtime: &Handle) -> Result<look::Seen, Fault> {
+    match looker.topic() {
+        Err(Fault::Missing(_)) if settings.creation == settings::Creation::IfMissing => {
+            let created = create::create(looker, settings, runtime)?;
+            tracing::info!(?created, topic = settings.topic, "the topic is made");
+            look_patiently(looker, settings)
+        }
+        seen => seen,
+    }
 }
 
 /// A look just after a change: brokers may need a moment to know of it.
@@ -324,7 +345,7 @@ impl Log for KafkaLog {
         let room = self.room.clone().acquire_many_owned(share);
         let room = tokio::time::timeout(self.settings.queue_wait, room).await;
         let room = room.map_err(|_| AppendError::Busy)?.expect("the queue's room is never closed");
-        if let Some(why) = self.shared.stopped() {
+        if let Some(why) = self.shared.stopped().or_else(|| self.shared.copying()) {
             return Err(AppendError::Stopped(why));
         }
         let (reply, outcome) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! A record of the topic and what becomes of it here.
 //!
 //! Ours have the headers `kymo-log` (the log's name) and `kymo-format` (`1`) and lie in the segments as they
-//! are. All others take a position too: the segments hold [`MARK`] and then their value, the same on every
+//! are. One that was copied from another place brings its stamp with it (`kymo-stamp`). All others take a position too: the segments hold [`MARK`] and then their value, the same on every
 //! node, which is an event of nobody.
 //!
 //! Invariant: what is stored of a record depends on the record and the log's name alone.
@@ -17,6 +17,8 @@ use crate::base::Stamp;
 
 /// Header with the log's name.
 const LOG: &str = "kymo-log";
+/// Header with the stamp that a record had where it was copied from.
+const STAMP: &str = "kymo-stamp";
 /// Header with the form of the record.
 const FORMAT: &str = "kymo-format";
 /// Header of a record that would begin a log.
@@ -35,6 +37,8 @@ pub(super) struct Found {
     pub(super) bytes: Bytes,
     /// Not ours, nor one that lost the race to begin the log.
     pub(super) foreign: bool,
+    /// It was copied to here: unless it opens the log, more must follow before anybody may write.
+    pub(super) copied: bool,
 }
 
 /// One of ours in a form this program does not know.
@@ -53,6 +57,11 @@ pub(super) fn headers(log: Uuid) -> OwnedHeaders {
     OwnedHeaders::new_with_capacity(3)
         .insert(Header { key: LOG, value: Some(&name) })
         .insert(Header { key: FORMAT, value: Some(THIS_FORMAT) })
+}
+
+/// The headers of a record of `log` that is copied from another place, where it was stamped.
+pub(super) fn copied(log: Uuid, stamp: Stamp) -> OwnedHeaders {
+    headers(log).insert(Header { key: STAMP, value: Some(&stamp.0.to_string()) })
 }
 
 /// The headers of a record that begins `log`, unless another one comes first.
@@ -76,9 +85,11 @@ pub(super) fn read(message: &BorrowedMessage<'_>, log: Uuid) -> Result<Found, Fr
     {
         return Err(FromTheFuture { offset: message.offset(), found: found.to_owned() });
     }
-    let stamp = match message.timestamp() {
-        Timestamp::LogAppendTime(millis) => stamp_of(millis),
-        Timestamp::CreateTime(_) | Timestamp::NotAvailable => Stamp(0),
+    let brought = message.headers().filter(|_| ours).and_then(|headers| text(headers, STAMP)?.parse().ok());
+    let stamp = match (brought, message.timestamp()) {
+        (Some(ticks), _) => Stamp(ticks),
+        (None, Timestamp::LogAppendTime(millis)) => stamp_of(millis),
+        (None, Timestamp::CreateTime(_) | Timestamp::NotAvailable) => Stamp(0),
     };
     let late_beginning =
         message.headers().is_some_and(|headers| log_of(message).is_some() && text(headers, BEGIN).is_some());
@@ -89,6 +100,7 @@ pub(super) fn read(message: &BorrowedMessage<'_>, log: Uuid) -> Result<Found, Fr
     Ok(Found {
         offset: u64::try_from(message.offset()).unwrap_or(0),
         stamp,
+        copied: brought.is_some(),
         foreign: !late_beginning && (!ours || message.payload().is_none()),
         bytes,
     })

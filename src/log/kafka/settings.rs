@@ -131,7 +131,7 @@ impl Default for Settings {
             creation: Creation::Never,
             replicas: None,
             overrides: Vec::new(),
-            record_limit_bytes: 900 << 10,
+            record_limit_bytes: crate::log::RECORD_BYTES,
             queue_bytes: 64 << 20,
             queue_wait: Duration::from_secs(5),
             delivery_wait: Duration::from_secs(30),

@@ -59,6 +59,8 @@ struct State {
     note: String,
     clock_difference: Duration,
     clock_behind: bool,
+    /// The last record of ours was copied to the topic from elsewhere, and what opens the log is not there yet.
+    copying: bool,
 }
 
 /// How far to read before all that was acknowledged earlier is known.
@@ -101,6 +103,7 @@ impl Shared {
             note: String::new(),
             clock_difference: Duration::ZERO,
             clock_behind: false,
+            copying: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), known: watch::Sender::default() }
     }
@@ -139,6 +142,20 @@ impl Shared {
             }
         }
         self.changed.notify_all();
+    }
+
+    /// The record at `offset` was, or was not, copied to the topic from elsewhere; the last one counts.
+    pub(super) fn seen(&self, offset: u64, copied: bool) {
+        let mut state = self.state.lock();
+        if state.next == offset + 1 {
+            state.copying = copied;
+        }
+    }
+
+    /// Why nothing may be written yet, if a log is just being copied into the topic.
+    pub(super) fn copying(&self) -> Option<String> {
+        let copying = self.state.lock().copying;
+        copying.then(|| "the log is only partly copied to the topic: finish `kymo log copy`".to_owned())
     }
 
     /// The follower has read to the topic's end.
@@ -352,6 +369,9 @@ impl Shared {
         }
         if !matches!(state.start, Start::Reached(_)) || lag > 0 {
             troubles.push(format!("catching up, {lag} records behind"));
+        }
+        if state.copying {
+            troubles.push("the log is still being copied to the topic, and takes no events before".to_owned());
         }
         if state.closing {
             troubles.push(format!("nothing can be written: {CLOSED}"));

@@ -95,7 +95,10 @@ impl Watch {
         };
         match there {
             // Stamps are raised where the broker's clock went back, never lowered.
-            Some(there) if there.bytes == here.bytes && there.stamp <= here.stamp => Ok(seen),
+            Some(there) if there.bytes == here.bytes && there.stamp <= here.stamp => {
+                self.shared.seen(offset, there.copied);
+                Ok(seen)
+            }
             Some(_) => changed(format!(
                 "the record at offset {offset} is another one: it was deleted and made again, or belongs to \
                  another archive"

@@ -98,7 +98,8 @@ impl Rig {
     }
 
     async fn unnamed(&self) -> u64 {
-        let swept = sweep_unnamed(&self.fake, &self.blobs, &self.lake).await.unwrap();
+        let now = *self.fake.now.lock();
+        let swept = sweep_unnamed(&self.fake, &self.blobs, &self.lake, now).await.unwrap();
         assert_eq!(swept.failed, 0);
         swept.removed
     }
@@ -204,4 +205,17 @@ async fn a_file_that_no_event_names_goes_a_day_later() {
     *rig.fake.now.lock() = day(12);
     assert_eq!(rig.unnamed().await, 1);
     assert!(!rig.files().await.contains(&young));
+}
+
+#[tokio::test]
+async fn health_files_that_were_left_behind_go_after_a_day() {
+    let rig = Rig::new(day(10));
+    let health = |made: Stamp| rig.lake.health_key(rig.ids.next(made));
+    let (old, young) = (health(day(8)), health(day(9).plus(DAY / 2)));
+    for key in [&old, &young] {
+        rig.faulty.replace(key, Bytes::from_static(b"well")).await;
+    }
+    assert_eq!(rig.unnamed().await, 1);
+    assert_eq!(rig.files().await, BTreeSet::from([young]));
+    assert!(rig.fake.log.lock().is_empty(), "the log need not hear of it");
 }

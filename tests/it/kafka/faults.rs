@@ -162,7 +162,7 @@ fn a_broker_that_is_killed_paused_or_restarted_costs_nothing_acknowledged() {
     broker.node().kill();
     let position = archive.get("/v2/changefeed/latest").text().to_owned();
     archive.kill();
-    archive = Process::start_unready(&data, &flags);
+    archive = Process::start_unready(&data, &flags, &[]);
     wait_for_health(&archive, "log", |status, what| {
         status == "Unhealthy" && what.contains("no broker can be asked")
     });
@@ -174,7 +174,7 @@ fn a_broker_that_is_killed_paused_or_restarted_costs_nothing_acknowledged() {
 
     // The same with stale reads allowed.
     broker.node().kill();
-    archive = Process::start_unready(&data, &[&flags[..], &["--allow-stale-reads"]].concat());
+    archive = Process::start_unready(&data, &[&flags[..], &["--allow-stale-reads"]].concat(), &[]);
     assert_eq!(archive.get("/v2/changefeed/latest").text(), position);
     assert!(archive.get("/v2/studies").status < 300);
     wait_for_health(&archive, "archive", |status, _| status == "Degraded");

@@ -3,6 +3,7 @@
 mod changed;
 mod conformance;
 mod faults;
+mod moved;
 mod nodes;
 mod refused;
 mod security;

@@ -7,7 +7,9 @@ pub(crate) mod history;
 pub(crate) mod kafka;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod served;
+pub(crate) mod stores;
 pub(crate) mod toxiproxy;
 
 /// How many random histories a test plays: `usual`, or more if `KYMO_TEST_SEEDS` says so.

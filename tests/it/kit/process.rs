@@ -18,11 +18,11 @@ use super::served::Answer;
 /// Longest wait for an answer of any kind; whoever waits longer has found a fault.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The program, without any setting of the surroundings.
+/// The program, without any setting or credential of the surroundings.
 pub(crate) fn kymo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kymo"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KYMO_") {
+        if ["KYMO_", "AWS_", "AZURE_"].iter().any(|ours| name.to_string_lossy().starts_with(ours)) {
             command.env_remove(name);
         }
     }
@@ -46,19 +46,25 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it on a free port with its data in `data`, and waits until it answers.
     pub(crate) fn start(data: &Path, flags: &[&str]) -> Self {
-        let process = Self::start_unready(data, flags);
+        Self::start_in(data, flags, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_in(data: &Path, flags: &[&str], environment: &[(String, String)]) -> Self {
+        let process = Self::start_unready(data, flags, environment);
         process.wait_until_ready();
         process
     }
 
     /// The same, but it need not be able to answer yet.
-    pub(crate) fn start_unready(data: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn start_unready(data: &Path, flags: &[&str], environment: &[(String, String)]) -> Self {
         let errors = data.with_extension("stderr");
         let said = std::fs::OpenOptions::new().create(true).append(true).open(&errors);
         let mut child = kymo()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(flags)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(said.expect("a file for its errors"))
