@@ -190,14 +190,11 @@ impl Follower {
         let places = records.iter().map(|found| (found.offset, !found.foreign));
         let noted = self.shared.note(first, places);
         noted.map_err(|error| format!("the offsets of the copied log cannot be written: {error}"))?;
-        let copied = records.last().filter(|found| !found.foreign).map(|found| found.copied);
+        let partly = records.iter().rfind(|found| !found.foreign).is_some_and(|found| found.copied);
         let block = records.into_iter().map(|found| (found.stamp, found.bytes)).collect();
         let began = self.copier.append(block).map_err(|why| format!("the copy of the log: {why}"))?;
         assert_eq!(began, first, "this thread alone writes");
-        self.shared.copied(self.segments.tail(), last);
-        if let Some(copied) = copied {
-            self.shared.seen(last, copied);
-        }
+        self.shared.copied(self.segments.tail(), last, partly);
         Ok(())
     }
 

@@ -345,7 +345,7 @@ impl Log for KafkaLog {
         let room = self.room.clone().acquire_many_owned(share);
         let room = tokio::time::timeout(self.settings.queue_wait, room).await;
         let room = room.map_err(|_| AppendError::Busy)?.expect("the queue's room is never closed");
-        if let Some(why) = self.shared.stopped().or_else(|| self.shared.copying()) {
+        if let Some(why) = self.shared.stopped().or_else(|| self.shared.partly()) {
             return Err(AppendError::Stopped(why));
         }
         let (reply, outcome) = oneshot::channel();

@@ -59,8 +59,9 @@ struct State {
     note: String,
     clock_difference: Duration,
     clock_behind: bool,
-    /// The last record of ours was copied to the topic from elsewhere, and what opens the log is not there yet.
-    copying: bool,
+    /// The last record was copied to the topic from elsewhere, and what opens the log is not there yet; or that
+    /// is not known.
+    partly: bool,
 }
 
 /// How far to read before all that was acknowledged earlier is known.
@@ -103,7 +104,7 @@ impl Shared {
             note: String::new(),
             clock_difference: Duration::ZERO,
             clock_behind: false,
-            copying: false,
+            partly: tail > Position(0),
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), known: watch::Sender::default() }
     }
@@ -127,11 +128,13 @@ impl Shared {
         state.offsets.save()
     }
 
-    /// Records up to before `tail`, the last of them at `last`, are durable here.
-    pub(super) fn copied(&self, tail: Position, last: u64) {
+    /// Records up to before `tail`, the last of them at `last`, are durable here; `partly` if more of the log
+    /// must follow before anybody may write.
+    pub(super) fn copied(&self, tail: Position, last: u64, partly: bool) {
         let mut state = self.state.lock();
         state.tail = tail;
         state.next = last + 1;
+        state.partly = partly;
         state.start_passed(false);
         let behind = state.waiting.split_off(&(last + 1));
         let done = std::mem::replace(&mut state.waiting, behind);
@@ -144,18 +147,18 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The record at `offset` was, or was not, copied to the topic from elsewhere; the last one counts.
-    pub(super) fn seen(&self, offset: u64, copied: bool) {
+    /// What [`Self::copied`] would say of the record at `offset`, found before it was copied any further.
+    pub(super) fn looked_at(&self, offset: u64, partly: bool) {
         let mut state = self.state.lock();
         if state.next == offset + 1 {
-            state.copying = copied;
+            state.partly = partly;
         }
     }
 
-    /// Why nothing may be written yet, if a log is just being copied into the topic.
-    pub(super) fn copying(&self) -> Option<String> {
-        let copying = self.state.lock().copying;
-        copying.then(|| "the log is only partly copied to the topic: finish `kymo log copy`".to_owned())
+    /// Why nothing may be written yet, if the topic holds a part of a log only, or was not looked at.
+    pub(super) fn partly(&self) -> Option<String> {
+        let partly = self.state.lock().partly;
+        partly.then(|| "the log is only partly copied to the topic: finish `kymo log copy`".to_owned())
     }
 
     /// The follower has read to the topic's end.
@@ -370,7 +373,7 @@ impl Shared {
         if !matches!(state.start, Start::Reached(_)) || lag > 0 {
             troubles.push(format!("catching up, {lag} records behind"));
         }
-        if state.copying {
+        if state.partly && !matches!(state.start, Start::Unknown) {
             troubles.push("the log is still being copied to the topic, and takes no events before".to_owned());
         }
         if state.closing {

@@ -96,7 +96,7 @@ impl Watch {
         match there {
             // Stamps are raised where the broker's clock went back, never lowered.
             Some(there) if there.bytes == here.bytes && there.stamp <= here.stamp => {
-                self.shared.seen(offset, there.copied);
+                self.shared.looked_at(offset, there.copied);
                 Ok(seen)
             }
             Some(_) => changed(format!(
