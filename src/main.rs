@@ -10,7 +10,7 @@ use kymo::config::{self, Given};
 use kymo::ops::tracing::{Format, init};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Kymo, a medical-image archive: DICOMweb over one immutable log.
 ///

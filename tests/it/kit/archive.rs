@@ -7,6 +7,7 @@
 //! Invariant: a stepped clock and seeded ids, so the same calls give the same log.
 //! Elsewhere: files to store (`dicom`), what must hold (`model`, `simulation`, `crash`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -408,22 +409,38 @@ fn damage(folder: &Path) {
     }
 }
 
+/// Copies what a crash would leave: all files as they are at one moment, though their owner may still write.
 fn copy_folder(from: &Path, to: &Path) {
-    if !from.exists() {
-        return;
+    let mut seen = files(from);
+    loop {
+        let again = files(from);
+        if again == seen {
+            break;
+        }
+        seen = again;
     }
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("the folder is there") {
+    for (path, bytes) in seen {
+        let target = to.join(path.strip_prefix(from).expect("it lies in the folder"));
+        std::fs::create_dir_all(target.parent().expect("it lies in a folder")).expect("a folder");
+        std::fs::write(target, bytes).expect("the copy can be written");
+    }
+}
+
+/// All files of a folder, if there is one.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let entry = entry.expect("the folder can be listed");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("it has a type").is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            // A temporary file may go while it is copied, as it may have gone just before a crash.
-            match std::fs::copy(entry.path(), target) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-                Ok(_) | Err(_) => {}
-            }
+        if entry.path().is_dir() {
+            found.append(&mut files(&entry.path()));
+            continue;
+        }
+        // A temporary file may go while it is read, as it may have gone just before a crash.
+        match std::fs::read(entry.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            Err(_) => {}
+            Ok(bytes) => drop(found.insert(entry.path(), bytes)),
         }
     }
+    found
 }
