@@ -1,4 +1,5 @@
-# Builds Kymo and puts the one program into a small image. Data lies in the volume /data.
+# Builds Kymo and puts the one program into a small image. Data lies in the volume /data. The target `store` is
+# the S3 store of docker-compose.yml.
 #
 #   docker build -t kymo . && docker run -p 127.0.0.1:8080:8080 -v kymo-data:/data kymo
 #
@@ -12,7 +13,18 @@ WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --bin kymo
 
-FROM debian:bookworm-slim
+FROM golang:1-bookworm AS store-build
+RUN CGO_ENABLED=0 go install -ldflags '-s -w' github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+FROM debian:bookworm-slim AS store
+RUN useradd --system --uid 10001 --user-group --no-create-home store \
+  && install -d -o store -g store /data /data/kymo
+COPY --from=store-build /go/bin/versitygw /usr/local/bin/versitygw
+USER store
+VOLUME /data
+CMD ["versitygw", "--port", ":7070", "posix", "/data"]
+
+FROM debian:bookworm-slim AS kymo
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
   && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --no-create-home kymo && install -d -o kymo -g kymo /data

@@ -67,13 +67,13 @@ free_port() {
   echo "$port"
 }
 
-# start_kymo DIR: sets pid, base, and ready_ms: from the start of the process to the first search answered.
+# start_kymo DIR FLAG...: sets pid, base, and ready_ms: from the start of the process to the first search answered.
 start_kymo() {
-  local dir=$1 port t0
+  local dir=$1 port t0; shift
   port=$(free_port)
   base=http://127.0.0.1:$port/v2
   t0=$(date +%s%N)
-  "$BENCH_KYMO" serve --listen "127.0.0.1:$port" --data "$dir" > "$dir.log" 2>&1 < /dev/null &
+  "$BENCH_KYMO" serve --listen "127.0.0.1:$port" --data "$dir" "$@" > "$dir.log" 2>&1 < /dev/null &
   pid=$!
   started[$pid]=1
   for _ in $(seq 6000); do
@@ -95,6 +95,33 @@ start_orthanc() {
   peers+=("$1")
   peer_pid=$(awk '$1 == "pid" { print $2 }' <<< "$said")
   peer_base=$(awk '$1 == "base" { print $2 }' <<< "$said")
+}
+
+# start_kafka DIR: one broker, from the jars that tests/run has fetched; sets brokers.
+start_kafka() {
+  local dir=$1 jars=${KYMO_TEST_KAFKA:-$repository/.cache/kafka/libs} port control
+  [ -d "$jars" ] || fail "there is no Kafka in $jars; tests/run fetches it"
+  port=$(free_port 19092); control=$(free_port $((port + 1)))
+  brokers=127.0.0.1:$port
+  mkdir "$dir"
+  cat > "$dir.properties" <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$control
+listeners=PLAINTEXT://$brokers,CONTROLLER://127.0.0.1:$control
+controller.listener.names=CONTROLLER
+log.dirs=$dir
+auto.create.topics.enable=false
+END
+  java -cp "$jars/*" kafka.tools.StorageTool format -t S3ltby1iZW5jaC1jbHVzdA -c "$dir.properties" > "$dir.log" 2>&1 ||
+    fail "the broker's folder cannot be made; see $dir.log"
+  java -Xms256m -Xmx512m -cp "$jars/*" kafka.Kafka "$dir.properties" >> "$dir.log" 2>&1 < /dev/null &
+  started[$!]=1
+  for _ in $(seq 600); do
+    (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null && return 0
+    sleep 0.1
+  done
+  fail "the broker does not answer; see $dir.log"
 }
 
 cpu_ticks() { local p t=0; for p in "$@"; do t=$((t + $(awk '{ print $14 + $15 }' "/proc/$p/stat"))); done; echo "$t"; }

@@ -5,7 +5,7 @@
 //! events; `staging/` holds uploads that are still running; `lock` keeps a second
 //! process out, `node` names this node.
 //! Invariant: nothing is served before the log is open; nothing is answered before the fold has caught up.
-//! Elsewhere: what the rooms do; how the log is opened (`opening`); the command line (`main`).
+//! Elsewhere: what the rooms do; how the log is opened (`opening`), how health is told (`watching`); the command line (`main`).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use crate::blob::{self, Blobs, Lake, Location};
 use crate::config::{self, Config, Keep};
 use crate::event::Commit;
 use crate::http;
-use crate::log::{self, Condition, Log, embedded, kafka};
-use crate::ops::health::{Health, Status};
+use crate::log::{self, Log, embedded, kafka};
+use crate::ops::health::Health;
 use crate::ops::metrics;
 use crate::projections::CommitSource;
 use crate::projections::runner::State;
@@ -39,6 +39,7 @@ use opening::{Name, Opener};
 pub mod agree;
 pub mod moving;
 mod opening;
+mod watching;
 
 /// Why an archive does not start. Nothing was lost; the text says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -285,10 +286,12 @@ impl Node {
         let (health, stopped) = (self.health.clone(), stop.clone());
         tokio::spawn(async move {
             let (blobs, lake) = probed;
-            workers::health::watch(blobs, lake, ids, clock, stopped, |found| report_blobs(&health, found))
-                .await;
+            workers::health::watch(blobs, lake, ids, clock, stopped, |found| {
+                watching::report_blobs(&health, found)
+            })
+            .await;
         });
-        tokio::spawn(observe(
+        tokio::spawn(watching::observe(
             self.archive.clone(),
             self.search.clone(),
             Arc::clone(&self.log),
@@ -306,85 +309,6 @@ impl Node {
             tracing::error!(%error, "the state could not be flushed; it will be folded again where needed");
         }
     }
-}
-
-/// Keeps health and gauges as things are, once a second.
-async fn observe(
-    archive: Archive,
-    search: Search,
-    log: Arc<dyn Log>,
-    health: Health,
-    stop: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        let progress = archive.progress();
-        let tail = log.tail();
-        metrics::set(metrics::LOG_TAIL, tail.0);
-        metrics::set(metrics::FEED_HEAD, progress.sequence);
-        metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
-        metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
-        let found = search.status();
-        let view = found.rows;
-        metrics::view_lag("search", view.lag());
-        match log.condition() {
-            Condition::Well(how) => health.set("log", Status::Healthy, how),
-            Condition::Troubled(why) => health.set("log", Status::Degraded, why),
-            Condition::Broken(why) => health.set("log", Status::Unhealthy, why),
-        }
-        match archive.ready().and_then(|()| archive.up_to_date()) {
-            Ok(()) => match archive.awaited() {
-                Some(why) => health.set("archive", Status::Degraded, why),
-                None if progress.sealed => {
-                    health.set("archive", Status::Degraded, "nothing can be written: the log is sealed, and goes on elsewhere");
-                }
-                None => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
-            },
-            Err(ReadError::Behind { wanted, reached }) => {
-                health.set("archive", Status::Degraded, format!("catching up: {reached} of {wanted}"));
-            }
-            Err(error @ ReadError::EndUnknown) => {
-                health.set("archive", Status::Degraded, error.to_string());
-            }
-            Err(error) => health.set("archive", Status::Unhealthy, error.to_string()),
-        }
-        match &view.state {
-            State::Live => {
-                let what = found.successor.map_or_else(
-                    || format!("at {}", view.next),
-                    |made| format!("at {}; made again beside it: {} of {}", view.next, made.next, made.head),
-                );
-                health.set("search", Status::Healthy, what);
-            }
-            State::CatchingUp => {
-                health.set(
-                    "search",
-                    Status::Degraded,
-                    format!("catching up: {} of {}", view.next, view.head),
-                );
-            }
-            State::Rebuilding { why } => {
-                let what = format!("rebuilding ({why}): {} of {}", view.next, view.head);
-                health.set("search", Status::Degraded, what);
-            }
-            State::Failed { why } => health.set("search", Status::Unhealthy, why.clone()),
-            State::Closed => {}
-        }
-    }
-}
-
-fn report_blobs(health: &Health, found: workers::health::Found) {
-    use workers::health::Found;
-    let (status, what) = match found {
-        Found::Healthy => (Status::Healthy, "files can be written, read and removed".to_owned()),
-        Found::Degraded(why) => (Status::Degraded, format!("ConnectedStoreDegraded: {why}")),
-        Found::Unhealthy(why) => (Status::Unhealthy, why),
-    };
-    health.set_for("blobs", status, what, 3 * workers::health::PROBE_EVERY);
 }
 
 /// The archive's commits, for the views.

@@ -3,6 +3,7 @@
 mod archive;
 mod change_feed;
 mod commands;
+mod compose;
 mod consumers;
 mod corpus;
 mod crash;

@@ -345,6 +345,12 @@ impl Log for KafkaLog {
         let room = self.room.clone().acquire_many_owned(share);
         let room = tokio::time::timeout(self.settings.queue_wait, room).await;
         let room = room.map_err(|_| AppendError::Busy)?.expect("the queue's room is never closed");
+        // Until then nobody knows whether this log takes events at all.
+        let mut known = self.shared.known();
+        let started = known.wait_for(|known| known.started || known.over);
+        if tokio::time::timeout(self.settings.queue_wait, started).await.is_err() {
+            return Err(AppendError::Stopped("the log is not read to its end yet".to_owned()));
+        }
         if let Some(why) = self.shared.stopped().or_else(|| self.shared.partly()) {
             return Err(AppendError::Stopped(why));
         }

@@ -32,6 +32,8 @@ pub(super) struct Shared {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) checked: bool,
+    /// The copy has come to the end that the topic had at the start.
+    pub(super) started: bool,
     pub(super) over: bool,
 }
 
@@ -59,8 +61,7 @@ struct State {
     note: String,
     clock_difference: Duration,
     clock_behind: bool,
-    /// The last record was copied to the topic from elsewhere, and what opens the log is not there yet; or that
-    /// is not known.
+    /// The last record was copied to the topic from elsewhere, and what opens the log is not there yet.
     partly: bool,
 }
 
@@ -104,7 +105,7 @@ impl Shared {
             note: String::new(),
             clock_difference: Duration::ZERO,
             clock_behind: false,
-            partly: tail > Position(0),
+            partly: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), known: watch::Sender::default() }
     }
@@ -135,7 +136,7 @@ impl Shared {
         state.tail = tail;
         state.next = last + 1;
         state.partly = partly;
-        state.start_passed(false);
+        self.start_passed(&mut state, false);
         let behind = state.waiting.split_off(&(last + 1));
         let done = std::mem::replace(&mut state.waiting, behind);
         for (offset, replies) in done {
@@ -147,6 +148,17 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Notes that the copy has come to the end that the topic had at the start, if it has.
+    fn start_passed(&self, state: &mut State, at_end: bool) {
+        if let Start::Wanted(end) = state.start
+            && (at_end || state.next >= end)
+        {
+            state.start = Start::Reached(state.tail);
+            tracing::info!(tail = %state.tail, "the log is read to the end it had at the start");
+            self.known.send_modify(|known| known.started = true);
+        }
+    }
+
     /// What [`Self::copied`] would say of the record at `offset`, found before it was copied any further.
     pub(super) fn looked_at(&self, offset: u64, partly: bool) {
         let mut state = self.state.lock();
@@ -155,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// Why nothing may be written yet, if the topic holds a part of a log only, or was not looked at.
+    /// Why nothing may be written yet, if the topic holds a part of a log only.
     pub(super) fn partly(&self) -> Option<String> {
         let partly = self.state.lock().partly;
         partly.then(|| "the log is only partly copied to the topic: finish `kymo log copy`".to_owned())
@@ -166,7 +178,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.ahead = None;
         state.ends.1 = Some(state.next);
-        state.start_passed(true);
+        self.start_passed(&mut state, true);
     }
 
     /// The broker has put a record at `offset`: `reply` is answered as soon as it is durable here.
@@ -302,7 +314,7 @@ impl Shared {
         state.ever_there = true;
         if matches!(state.start, Start::Unknown) {
             state.start = Start::Wanted(end);
-            state.start_passed(false);
+            self.start_passed(&mut state, false);
         }
         // A gap at the very end, which nobody can read, is not behind.
         let gap = state.ends == (end, Some(state.next));
@@ -373,8 +385,9 @@ impl Shared {
         if !matches!(state.start, Start::Reached(_)) || lag > 0 {
             troubles.push(format!("catching up, {lag} records behind"));
         }
-        if state.partly && !matches!(state.start, Start::Unknown) {
-            troubles.push("the log is still being copied to the topic, and takes no events before".to_owned());
+        if state.partly {
+            troubles
+                .push("the log is still being copied to the topic, and takes no events before".to_owned());
         }
         if state.closing {
             troubles.push(format!("nothing can be written: {CLOSED}"));
@@ -417,15 +430,6 @@ impl State {
         self.offsets.position_at(offset, self.tail).ok_or_else(|| {
             AppendError::Unknown(format!("the record was given offset {offset} and is not there"))
         })
-    }
-
-    fn start_passed(&mut self, at_end: bool) {
-        if let Start::Wanted(end) = self.start
-            && (at_end || self.next >= end)
-        {
-            self.start = Start::Reached(self.tail);
-            tracing::info!(tail = %self.tail, "the log is read to the end it had at the start");
-        }
     }
 }
 

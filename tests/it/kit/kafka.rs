@@ -69,6 +69,8 @@ struct Plan {
     advertised: Option<u16>,
     /// More lines of its settings.
     more: String,
+    /// All of its settings, if they were written elsewhere.
+    whole: Option<String>,
 }
 
 /// One process of a cluster, running or not.
@@ -80,6 +82,9 @@ pub(crate) struct Node {
 
 impl Plan {
     fn settings(&self) -> String {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
         let (port, control) = self.ports[self.id];
         let voters = self.ports.iter().enumerate();
         let voters: Vec<_> =
@@ -145,6 +150,15 @@ impl Node {
         let mut node = Self { plan, shell: None, java: 0 };
         node.restart();
         node
+    }
+
+    /// With settings that were written elsewhere.
+    pub(crate) fn with_settings(jars: &Path, folder: &Path, settings: String) -> Self {
+        let (ports, listeners, more) = (Vec::new(), Vec::new(), String::new());
+        let (jars, folder, whole) = (jars.to_owned(), folder.to_owned(), Some(settings));
+        let plan = Plan { jars, folder, id: 0, ports, listeners, advertised: None, more, whole };
+        plan.format();
+        Self::start(plan)
     }
 
     /// Starts it again where it was.
@@ -230,6 +244,7 @@ impl Broker {
             listeners,
             advertised,
             more: more(folder.path()),
+            whole: None,
         };
         plan.format();
         let broker = Self { node: Node::start(plan), _folder: folder };
@@ -277,6 +292,7 @@ impl Cluster {
                 listeners: Vec::new(),
                 advertised: None,
                 more: String::new(),
+                whole: None,
             })
             .collect();
         plans.iter().for_each(Plan::format);

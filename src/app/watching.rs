@@ -1,0 +1,102 @@
+//! Health and gauges, kept as things are.
+//!
+//! Invariant: what is told is of this moment: nothing is remembered here.
+//! Elsewhere: how each part finds out how it is (`log`, `archive`, `projections`, `workers`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::{Archive, ReadError};
+use crate::log::{Condition, Log};
+use crate::ops::health::{Health, Status};
+use crate::ops::metrics;
+use crate::projections::runner::State;
+use crate::projections::search::Search;
+use crate::workers;
+
+/// Keeps them, once a second, until `stop`.
+pub(super) async fn observe(
+    archive: Archive,
+    search: Search,
+    log: Arc<dyn Log>,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let (progress, tail) = (archive.progress(), log.tail());
+        metrics::set(metrics::LOG_TAIL, tail.0);
+        metrics::set(metrics::FEED_HEAD, progress.sequence);
+        metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
+        metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
+        let (status, what) = match log.condition() {
+            Condition::Well(how) => (Status::Healthy, how),
+            Condition::Troubled(why) => (Status::Degraded, why),
+            Condition::Broken(why) => (Status::Unhealthy, why),
+        };
+        health.set("log", status, what);
+        let (status, what) = of_archive(&archive);
+        health.set("archive", status, what);
+        if let Some((status, what)) = of_search(&search) {
+            health.set("search", status, what);
+        }
+    }
+}
+
+fn of_archive(archive: &Archive) -> (Status, String) {
+    let progress = archive.progress();
+    match archive.ready().and_then(|()| archive.up_to_date()) {
+        Ok(()) => match archive.awaited() {
+            Some(why) => (Status::Degraded, why),
+            None if progress.sealed => (
+                Status::Degraded,
+                "nothing can be written: the log is sealed, and goes on elsewhere".to_owned(),
+            ),
+            None => (Status::Healthy, format!("feed at {}", progress.sequence)),
+        },
+        Err(ReadError::Behind { wanted, reached }) => {
+            (Status::Degraded, format!("catching up: {reached} of {wanted}"))
+        }
+        Err(error @ ReadError::EndUnknown) => (Status::Degraded, error.to_string()),
+        Err(error) => (Status::Unhealthy, error.to_string()),
+    }
+}
+
+fn of_search(search: &Search) -> Option<(Status, String)> {
+    let found = search.status();
+    let view = found.rows;
+    metrics::view_lag("search", view.lag());
+    let (next, head) = (view.next, view.head);
+    match view.state {
+        State::Live => {
+            let what = found.successor.map_or_else(
+                || format!("at {next}"),
+                |made| format!("at {next}; made again beside it: {} of {}", made.next, made.head),
+            );
+            Some((Status::Healthy, what))
+        }
+        State::CatchingUp => Some((Status::Degraded, format!("catching up: {next} of {head}"))),
+        State::Rebuilding { why } => {
+            Some((Status::Degraded, format!("rebuilding ({why}): {next} of {head}")))
+        }
+        State::Failed { why } => Some((Status::Unhealthy, why)),
+        State::Closed => None,
+    }
+}
+
+/// Tells what the last health file said of the blob store.
+pub(super) fn report_blobs(health: &Health, found: workers::health::Found) {
+    use workers::health::Found;
+    let (status, what) = match found {
+        Found::Healthy => (Status::Healthy, "files can be written, read and removed".to_owned()),
+        Found::Degraded(why) => (Status::Degraded, format!("ConnectedStoreDegraded: {why}")),
+        Found::Unhealthy(why) => (Status::Unhealthy, why),
+    };
+    health.set_for("blobs", status, what, 3 * workers::health::PROBE_EVERY);
+}
