@@ -26,6 +26,9 @@ use super::process::PATIENCE;
 
 /// The name and password that the brokers know.
 pub(crate) const LOGIN: (&str, &str) = ("kymo", "correct horse");
+/// Brokers that miss each other soon, and so are soon back.
+pub(crate) const NERVOUS: &str = "broker.session.timeout.ms=2500\nbroker.heartbeat.interval.ms=500\n\
+                                  replica.lag.time.max.ms=2500";
 const CLUSTER: &str = "S3ltby10ZXN0LWNsdXN0ZQ";
 
 /// The jars, or why there are none.
@@ -65,8 +68,8 @@ struct Plan {
     ports: Vec<(u16, u16)>,
     /// More listeners: name, protocol, port.
     listeners: Vec<(&'static str, &'static str, u16)>,
-    /// The port by which clients are told to come to the broker's last listener, if not its own.
-    advertised: Option<u16>,
+    /// Ports of listeners, each with the one by which clients are told to come there.
+    advertised: Vec<(u16, u16)>,
     /// More lines of its settings.
     more: String,
 }
@@ -90,10 +93,9 @@ impl Plan {
             listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
             protocols.push_str(&format!(",{name}:{protocol}"));
         }
-        let advertised = match (self.listeners.last(), self.advertised) {
-            (Some((_, _, own)), Some(other)) => listeners.replace(&format!(":{own}"), &format!(":{other}")),
-            _ => listeners.clone(),
-        };
+        let advertised = self.advertised.iter().fold(listeners.clone(), |listeners, (own, other)| {
+            listeners.replace(&format!(":{own}"), &format!(":{other}"))
+        });
         let replicas = self.ports.len().min(3);
         format!(
             "process.roles=broker,controller\nnode.id={}\ncontroller.quorum.voters={}\n\
@@ -207,18 +209,22 @@ impl Broker {
         listeners: Vec<(&'static str, &'static str, u16)>,
         more: impl Fn(&Path) -> String,
     ) -> Self {
-        Self::started(jars, listeners, None, more)
+        Self::started(jars, listeners, Vec::new(), more)
     }
 
-    /// With a listener on `own` whose clients are told to come to `advertised`.
-    pub(crate) fn proxied(jars: &Path, own: u16, advertised: u16) -> Self {
-        Self::started(jars, vec![("PROXIED", "PLAINTEXT", own)], Some(advertised), |_| String::new())
+    /// With a listener for each pair of ports: its own, and the one to which its clients are told to come;
+    /// and with more settings.
+    pub(crate) fn proxied(jars: &Path, ways: &[(u16, u16)], more: &str) -> Self {
+        const NAMES: [&str; 3] = ["PROXIED", "PROXIED2", "PROXIED3"];
+        assert!(ways.len() <= NAMES.len());
+        let listeners = NAMES.into_iter().zip(ways).map(|(name, (own, _))| (name, "PLAINTEXT", *own));
+        Self::started(jars, listeners.collect(), ways.to_vec(), |_| more.to_owned())
     }
 
     fn started(
         jars: &Path,
         listeners: Vec<(&'static str, &'static str, u16)>,
-        advertised: Option<u16>,
+        advertised: Vec<(u16, u16)>,
         more: impl Fn(&Path) -> String,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -265,6 +271,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start(jars: &Path) -> Self {
+        Self::with(jars, "")
+    }
+
+    /// With more settings.
+    pub(crate) fn with(jars: &Path, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ports: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
         let address: Vec<_> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
@@ -275,8 +286,8 @@ impl Cluster {
                 id,
                 ports: ports.clone(),
                 listeners: Vec::new(),
-                advertised: None,
-                more: String::new(),
+                advertised: Vec::new(),
+                more: more.to_owned(),
             })
             .collect();
         plans.iter().for_each(Plan::format);
