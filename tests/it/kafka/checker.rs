@@ -116,6 +116,8 @@ pub(super) enum Violation {
     LogDiffers { node: usize, position: u64 },
     /// A node's feed is not what the log makes, from this row on.
     FeedDiffers { node: usize, row: usize, found: Option<Row>, wanted: Option<Row> },
+    /// A row that a follower of the feed was shown is another one, or none, at the end.
+    Rewritten { follower: usize, row: usize },
     /// An acknowledged change is not in the log.
     Lost(u64),
     /// An acknowledged change is in the log, and has no effect.
@@ -150,11 +152,12 @@ pub(super) struct Counts {
     pub(super) repeated: usize,
 }
 
-/// Everything that is wrong.
-pub(super) fn check(nodes: &[Node], operations: &[Operation]) -> Vec<Violation> {
+/// Everything that is wrong. `followed` is what each of those was shown who read on in the feed.
+pub(super) fn check(nodes: &[Node], followed: &[Vec<Row>], operations: &[Operation]) -> Vec<Violation> {
     let Some(first) = nodes.first() else { return Vec::new() };
     let replay = Replay::of(&first.log);
     let mut found = compare(nodes, &replay);
+    found.extend(rewritten(followed, &replay));
     found.extend(writes(operations, &replay));
     found.extend(invented(operations, &first.log));
     found.extend(Reads::of(operations, &replay));
@@ -306,6 +309,20 @@ fn compare(nodes: &[Node], replay: &Replay) -> Vec<Violation> {
         if row < replay.feed.len().max(node.feed.len()) {
             let (found_there, wanted) = (node.feed.get(row).cloned(), replay.feed.get(row).cloned());
             found.push(Violation::FeedDiffers { node: number, row, found: found_there, wanted });
+        }
+    }
+    found
+}
+
+/// Rows shown under way; only their states may change.
+fn rewritten(followed: &[Vec<Row>], replay: &Replay) -> Vec<Violation> {
+    let same =
+        |one: &Row, other: &Row| (one.action, one.place, one.time) == (other.action, other.place, other.time);
+    let mut found = Vec::new();
+    for (follower, rows) in followed.iter().enumerate() {
+        let row = rows.iter().zip(&replay.feed).take_while(|(one, other)| same(one, other)).count();
+        if row < rows.len() {
+            found.push(Violation::Rewritten { follower, row });
         }
     }
     found
@@ -527,7 +544,7 @@ mod tests {
         }
 
         fn found(&self) -> Vec<Violation> {
-            check(&self.nodes, &self.operations)
+            check(&self.nodes, &[], &self.operations)
         }
     }
 
@@ -577,6 +594,20 @@ mod tests {
         story.nodes.iter_mut().for_each(|node| node.feed.push(row.clone()));
         let found = story.found();
         assert!(matches!(found[..], [Violation::FeedDiffers { row: 4, wanted: None, .. }, _]), "{found:?}");
+    }
+
+    #[test]
+    fn rows_that_were_shown_and_are_not_there_are_found() {
+        let Story { nodes, operations } = Story::right();
+        let feed = nodes[0].feed.clone();
+        let mut early = feed[..2].to_vec();
+        early[1].state = State::Current;
+        assert_eq!(check(&nodes, &[feed.clone(), early.clone()], &operations), []);
+        early.push(feed[3].clone());
+        let rewritten = |row| [Violation::Rewritten { follower: 1, row }];
+        assert_eq!(check(&nodes, &[feed.clone(), early], &operations), rewritten(2));
+        let more = [&feed[..], &feed[..1]].concat();
+        assert_eq!(check(&nodes, &[feed, more], &operations), rewritten(4));
     }
 
     #[test]
