@@ -357,7 +357,7 @@ impl Brokers {
     fn trouble(&mut self, world: &World, mut random: StdRng) -> usize {
         let (began, mut faults) = (Instant::now(), 0);
         while began.elapsed() < TROUBLE {
-            sleep(Duration::from_secs(1) + moment(&mut random, 4000));
+            sleep(Duration::from_secs(2) + moment(&mut random, 4000));
             let away = moment(&mut random, 5000);
             match self {
                 Self::One(broker) if random.random() => {

@@ -46,10 +46,19 @@ pub(crate) fn broker() -> Option<&'static Broker> {
     SHARED.as_ref()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that no connection is given by the system meanwhile: those have
+/// higher ones.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
-    listener.local_addr().expect("it has an address").port()
+    const PORTS: std::ops::Range<u32> = 15_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id().wrapping_mul(397);
+    let mut ports = PORTS.map(|_| {
+        let number = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        u16::try_from(port).expect("ports are below 65536")
+    });
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.find(is_free).expect("loopback has ports")
 }
 
 /// A running broker of a cluster.
@@ -147,6 +156,11 @@ impl Node {
         let mut node = Self { plan, shell: None, java: 0 };
         node.restart();
         node
+    }
+
+    /// All it has said so far.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.plan.folder.join("said")).unwrap_or_default()
     }
 
     /// Starts it again where it was.
@@ -254,7 +268,7 @@ impl Broker {
 
     /// Waits until it answers.
     pub(crate) fn ready(&self) {
-        ready(&self.address(), 1);
+        ready(&self.address(), std::slice::from_ref(&self.node));
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -293,7 +307,7 @@ impl Cluster {
         plans.iter().for_each(Plan::format);
         let nodes = plans.into_iter().map(Node::start).collect();
         let cluster = Self { nodes, address: address.join(","), _folder: folder };
-        ready(&cluster.address, 3);
+        ready(&cluster.address, &cluster.nodes);
         cluster
     }
 
@@ -316,17 +330,18 @@ impl Cluster {
     }
 }
 
-/// Waits until so many brokers are there, and can be asked.
-fn ready(address: &str, brokers: usize) {
+/// Waits until all brokers are there, and can be asked.
+fn ready(address: &str, nodes: &[Node]) {
     let began = Instant::now();
     let mut config = ClientConfig::new();
     let consumer: BaseConsumer = config.set("bootstrap.servers", address).create().expect("a client");
     loop {
         let found = consumer.fetch_metadata(None, Duration::from_secs(1));
-        if found.is_ok_and(|found| found.brokers().len() >= brokers) {
+        if found.is_ok_and(|found| found.brokers().len() >= nodes.len()) {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "the brokers do not come up");
+        let said = || nodes.iter().map(Node::said).collect::<String>();
+        assert!(began.elapsed() < PATIENCE, "the brokers do not come up: {}", said());
         sleep(Duration::from_millis(50));
     }
 }
