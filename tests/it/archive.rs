@@ -2,12 +2,15 @@
 //!
 //! Elsewhere: random histories (`model`), several nodes (`simulation`), power loss (`crash`).
 
+use std::sync::Arc;
+
 use kymo::archive::{FeedState, PartOutcome, PartRefusal, ReadError, Stored};
 use kymo::blob;
 use kymo::event::{Action, Outcome, Scope};
 
 use crate::kit::archive::{Found, MADE_AGAIN, Stores, TestArchive};
 use crate::kit::dicom::{Instance, blue_circle, green_square, red_triangle};
+use crate::kit::ground::Ground;
 
 fn refusals(stored: &Stored) -> Vec<Option<&PartRefusal>> {
     let why = |part| match part {
@@ -99,7 +102,7 @@ async fn a_file_changed_or_lost_behind_our_back_is_never_given_out() {
 
 #[tokio::test]
 async fn what_is_lost_or_damaged_is_made_again_from_the_log() {
-    let mut archive = TestArchive::with(Stores::Disk, true).await;
+    let mut archive = TestArchive::with(Stores::On(Arc::new(Ground::own())), true).await;
     for patient in 0..30 {
         let study = format!("1.2.{}", patient % 7);
         let file = Instance::new(&study, "1.3.1", "1.4.1").patient(&format!("P-{patient}"), "Doe^Jane");

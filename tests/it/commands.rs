@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::kit::dicom::{Instance, STUDY, blue_circle, green_square, red_triangle};
 use crate::kit::folder::{copy, files, name};
+use crate::kit::ground::{Ground, on_every_ground};
 use crate::kit::history::{answers, assert_same, delete, happen, send};
 use crate::kit::process::{Connection, PATIENCE, Process, kymo, ran};
 
@@ -285,16 +286,17 @@ fn verify_finds_a_view_that_is_not_what_the_log_makes() {
     }
 }
 
-#[test]
-fn views_are_rebuilt_one_or_all_stopped_or_serving() {
+on_every_ground! { views_are_rebuilt_one_or_all_stopped_or_serving }
+
+fn views_are_rebuilt_one_or_all_stopped_or_serving(ground: &Ground) {
     let (_folder, data) = folder();
-    let archive = Process::start(&data, &[]);
+    let archive = ground.start(&data, &[]);
     happen(&archive);
     let before = answers(&archive);
     let admin = std::fs::read_to_string(data.join("admin")).expect("its address for commands");
     let admin = admin.trim().parse().expect("an address");
 
-    let asked = ran(&["rebuild", "search", "--data", name(&data)]);
+    let asked = ground.ran("rebuild", &data, &["search"]);
     assert!(asked.status.success(), "{}", text(&asked.stderr));
     until("it is still rebuilding", || {
         archive.errors().contains("the search view that was made again answers now")
@@ -306,10 +308,10 @@ fn views_are_rebuilt_one_or_all_stopped_or_serving() {
     assert!(archive.stop().success());
 
     for views in [&[][..], &["archive"], &["search"], &["search", "archive"]] {
-        let rebuilt = ran(&[&["rebuild", "--data", name(&data)], views].concat());
+        let rebuilt = ground.ran("rebuild", &data, views);
         assert!(rebuilt.status.success(), "{views:?}: {}", text(&rebuilt.stderr));
         assert!(text(&rebuilt.stdout).contains("a second"), "it tells its rate");
-        let archive = Process::start(&data, &[]);
+        let archive = ground.start(&data, &[]);
         assert_same(&before, &answers(&archive), &format!("after a rebuild of {views:?}"));
         assert!(archive.stop().success());
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::kit::dicom::{Image, Instance};
 use crate::kit::folder::{copy, files, name};
+use crate::kit::ground::{Ground, on_every_ground};
 use crate::kit::history::{answers, assert_same, happen, send};
 use crate::kit::process::{Process, kymo, ran};
 use crate::kit::served::Answer;
@@ -15,11 +16,12 @@ const JSON: (&str, &str) = ("accept", "application/dicom+json");
 /// All that is made from the log and the files.
 const VIEWS: [&str; 3] = ["archive", "views/search-rows", "views/search-index"];
 
-#[test]
-fn a_view_that_is_gone_is_made_again_with_the_same_answers() {
+on_every_ground! { a_view_that_is_gone_is_made_again_with_the_same_answers }
+
+fn a_view_that_is_gone_is_made_again_with_the_same_answers(ground: &Ground) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let archive = Process::start(&data, &[]);
+    let archive = ground.start(&data, &[]);
     happen(&archive);
     let before = answers(&archive);
     assert!(archive.stop().success());
@@ -27,7 +29,7 @@ fn a_view_that_is_gone_is_made_again_with_the_same_answers() {
         for view in gone {
             std::fs::remove_dir_all(data.join(view)).expect("the view is there");
         }
-        let archive = Process::start(&data, &[]);
+        let archive = ground.start(&data, &[]);
         assert_same(&before, &answers(&archive), &format!("without {gone:?}"));
         assert!(archive.stop().success());
         assert!(VIEWS.iter().all(|view| data.join(view).is_dir()), "it is there again");

@@ -18,13 +18,14 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value as Json;
 
 use crate::kit::dicom::{Instance, PIXEL_DATA, Value};
-use crate::kit::process::{Connection, Process, kymo, ran};
+use crate::kit::ground::{Ground, on_every_ground};
+use crate::kit::process::{Connection, Process};
 use crate::kit::served::Answer;
 
 /// Of all that is random here, unless `KYMO_TEST_SEED` gives another.
 const SEED: u64 = 0x6B79_6D6F;
-/// Times the process is killed while it serves.
-const KILLS: u64 = 50;
+/// Times the process is killed while it serves; less often where each start speaks to other servers.
+const KILLS: (u32, u32) = (50, 6);
 const WRITERS: u64 = 5;
 const STUDIES: u64 = 2;
 const INSTANCES: u64 = 3;
@@ -431,47 +432,49 @@ impl Known {
 }
 
 /// Kills the process while it starts.
-fn killed_at_start(data: &Path, after: Duration) {
-    let mut command = kymo();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(FLAGS);
-    let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+fn killed_at_start(ground: &Ground, data: &Path, after: Duration) {
+    let mut command = ground.command("serve", data);
+    let streams =
+        command.args(["--listen", "127.0.0.1:0"]).args(FLAGS).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = streams.spawn().expect("the program can be run");
     sleep(after);
     child.kill().expect("it can be killed");
     child.wait().expect("it has ended");
 }
 
-fn verify(data: &Path) {
-    let verified = ran(&["verify", "--data", data.to_str().expect("a readable path")]);
+fn verify(ground: &Ground, data: &Path) {
+    let verified = ground.ran("verify", data, &[]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+on_every_ground! { nothing_acknowledged_is_lost_when_the_process_is_killed }
+
+fn nothing_acknowledged_is_lost_when_the_process_is_killed(ground: &Ground) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let seed = std::env::var("KYMO_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("a number"));
+    let kills = u64::from(ground.times(KILLS.0, KILLS.1));
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let (mut known, numbers) = (Known::default(), AtomicU64::new(1));
-    let mut process = Process::start(&data, &FLAGS);
+    let mut process = ground.start(&data, &FLAGS);
     let mut at_start = 0;
-    for round in 1..=KILLS {
+    for round in 1..=kills {
         let (written, seen) = under_load(seed, process, round, &known, &numbers);
         if round % 5 == 0 {
-            killed_at_start(&data, Duration::from_micros(random.random_range(0..150_000)));
+            killed_at_start(ground, &data, Duration::from_micros(random.random_range(0..150_000)));
             at_start += 1;
         }
-        if round == KILLS / 2 {
-            verify(&data);
+        if round == kills / 2 {
+            verify(ground, &data);
         }
-        process = Process::start(&data, &FLAGS);
+        process = ground.start(&data, &FLAGS);
         known.check(&process, &written, &seen);
     }
     assert!(process.stop().success());
-    verify(&data);
+    verify(ground, &data);
     println!(
-        "{KILLS} kills under load, {at_start} at the start; {} writes acknowledged, {} rows in the feed",
+        "{kills} kills under load, {at_start} at the start; {} writes acknowledged, {} rows in the feed",
         known.acknowledged,
         known.feed.len()
     );

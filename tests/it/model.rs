@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use kymo::archive::{FeedState, PartOutcome, PartRefusal, Stored, SubmitError};
 use kymo::base::{Position, Stamp};
@@ -21,6 +22,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::kit::archive::{Stores, TestArchive};
 use crate::kit::dicom::Instance;
+use crate::kit::ground::{Ground, on_every_ground};
 use crate::kit::seeds;
 
 /// Study, series and instance, each from a few.
@@ -294,8 +296,8 @@ struct History {
 }
 
 impl History {
-    async fn play(stores: Stores, searching: bool, steps: &[Step]) {
-        let archive = TestArchive::with(stores, searching).await;
+    async fn play(stores: &Stores, searching: bool, steps: &[Step]) {
+        let archive = TestArchive::with(stores.clone(), searching).await;
         let model = Model::new(archive.tail().0);
         let mut history = Self { archive, model, seen: Vec::new() };
         for step in steps {
@@ -308,7 +310,7 @@ impl History {
         assert_eq!(history.archive.views(), before, "views made again are the ones that were");
     }
 
-    async fn step(&mut self, stores: Stores, step: &Step) {
+    async fn step(&mut self, stores: &Stores, step: &Step) {
         match step {
             Step::Store { mode, parts } => self.store(*mode, parts).await,
             Step::Abandon(place) => {
@@ -333,7 +335,7 @@ impl History {
                 self.archive.fail_next_append(*fault);
                 self.model.append_fault = Some(*fault);
             }
-            Step::FailNextPut(fault) if stores == Stores::Memory => {
+            Step::FailNextPut(fault) if matches!(stores, Stores::Memory) => {
                 self.archive.fail_next_put(*fault);
                 self.model.put_faults.push_back(*fault);
             }
@@ -471,16 +473,28 @@ fn told(answer: Result<Stored, SubmitError>) -> Answer {
     Answer::Parts(stored.parts.into_iter().map(part).collect())
 }
 
-/// Plays random histories; one that fails is made smaller and printed.
-fn play(cases: u32, longest: usize, stores: Stores, search_every: u32) {
+/// How many histories are played, and how long they may be.
+struct Bounds {
+    cases: u32,
+    longest: usize,
+    /// Every so manieth has search beside it.
+    search_every: u32,
+    /// Tries to make smaller what fails.
+    shrinks: u32,
+}
+
+/// Plays random histories, each on new stores; one that fails is made smaller and printed.
+fn play(bounds: &Bounds, stores: impl Fn() -> Stores) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
+    let Bounds { cases, longest, search_every, shrinks } = *bounds;
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrinks, ..Config::default() };
     let played = std::cell::Cell::new(0_u32);
     let histories = prop::collection::vec(step(), 1..longest);
     let run = TestRunner::new(config).run(&histories, |steps| {
         played.set(played.get() + 1);
         let searching = played.get().is_multiple_of(search_every);
-        runtime.block_on(History::play(stores, searching, &steps));
+        let stores = stores();
+        runtime.block_on(History::play(&stores, searching, &steps));
         Ok(())
     });
     if let Err(error) = run {
@@ -491,10 +505,14 @@ fn play(cases: u32, longest: usize, stores: Stores, search_every: u32) {
 
 #[test]
 fn histories_in_memory_are_those_of_the_model() {
-    play(seeds(1_000), 16, Stores::Memory, 20);
+    let bounds = Bounds { cases: seeds(1_000), longest: 16, search_every: 20, shrinks: 400 };
+    play(&bounds, || Stores::Memory);
 }
 
-#[test]
-fn histories_on_disk_are_those_of_the_model() {
-    play(seeds(50), 20, Stores::Disk, 5);
+on_every_ground! { histories_are_those_of_the_model }
+
+fn histories_are_those_of_the_model(ground: &Ground) {
+    let (cases, shrinks) = (seeds(ground.times(50, 5)), ground.times(400, 20));
+    let bounds = Bounds { cases, longest: 20, search_every: ground.times(5, 2), shrinks };
+    play(&bounds, || Stores::On(Arc::new(ground.another())));
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::kit::dicom::{EXPLICIT_LITTLE, SERIES, STUDY};
+use crate::kit::ground::{Ground, on_every_ground};
 use crate::kit::process::Process;
 use crate::kit::served::Answer;
 
@@ -23,9 +24,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn of(version: &'static str) -> Self {
+    fn of(version: &'static str, ground: &Ground) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { archive: Process::start(&folder.path().join("data"), &[]), folder, version }
+        Self { archive: ground.start(&folder.path().join("data"), &[]), folder, version }
     }
 
     /// A command with this archive's values in the places that the tutorial leaves open.
@@ -118,8 +119,8 @@ fn sorted(names: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// Every command once, in the order printed, on a clean archive.
-fn the_tutorial(version: &'static str) {
-    let reader = Reader::of(version);
+fn the_tutorial(version: &'static str, ground: &Ground) {
+    let reader = Reader::of(version, ground);
     let commands: Vec<&str> = COMMANDS.lines().collect();
     assert_eq!(commands.len(), 22);
     let base = format!("{}/v{version}", reader.archive.url());
@@ -199,20 +200,23 @@ fn the_last_command(reader: &Reader, base: &str) {
     }
 }
 
-#[test]
-fn all_commands_give_what_the_contract_says_in_version_1() {
-    the_tutorial("1");
+on_every_ground! {
+    all_commands_give_what_the_contract_says_in_version_1
+    all_commands_give_what_the_contract_says_in_version_2
+    the_other_forms_of_the_header_work_when_the_body_agrees
 }
 
-#[test]
-fn all_commands_give_what_the_contract_says_in_version_2() {
-    the_tutorial("2");
+fn all_commands_give_what_the_contract_says_in_version_1(ground: &Ground) {
+    the_tutorial("1", ground);
+}
+
+fn all_commands_give_what_the_contract_says_in_version_2(ground: &Ground) {
+    the_tutorial("2", ground);
 }
 
 /// The tutorial names three more forms of the header for tools that make their own boundary.
-#[test]
-fn the_other_forms_of_the_header_work_when_the_body_agrees() {
-    let reader = Reader::of("2");
+fn the_other_forms_of_the_header_work_when_the_body_agrees(ground: &Ground) {
+    let reader = Reader::of("2", ground);
     let body = [
         b"--ABCD1234\r\nContent-Type: application/dicom\r\n\r\n",
         &file("red-triangle.dcm")[..],

@@ -18,14 +18,15 @@ use crate::kit::toxiproxy::Proxy;
 use super::{flags, wait_for_health};
 
 /// Requests give up soon here, and events are refused soon.
-const SHORT: [&str; 6] = ["--validity", "2s", "--outcome-wait", "3s", "--kafka-delivery-wait", "2500ms"];
+pub(super) const SHORT: [&str; 6] =
+    ["--validity", "2s", "--outcome-wait", "3s", "--kafka-delivery-wait", "2500ms"];
 const CLIENTS: u64 = 4;
 
 /// What clients were told of each instance they stored once: its number, and the status.
 type Told = BTreeMap<u64, u16>;
 
 /// Tells the clients to stop, also when a test fails.
-struct Stopping<'a>(&'a AtomicBool);
+pub(super) struct Stopping<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {
@@ -228,7 +229,7 @@ fn cuts_in_either_direction_and_resets_cost_nothing_acknowledged() {
     }
     // The broker names the proxy as its address, so that no client finds a way around it.
     let (proxied, way) = (free_port(), free_port());
-    let broker = Broker::proxied(&jars, proxied, way);
+    let broker = Broker::proxied(&jars, &[(proxied, way)], "");
     let Some(proxy) = Proxy::start(way, &format!("127.0.0.1:{proxied}")) else { return };
     let (folder, topic, address) = (tempfile::tempdir().expect("a folder"), new_topic(), proxy.address());
     let flags = [&flags(&address, &topic)[..], &SHORT].concat();

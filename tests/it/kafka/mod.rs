@@ -1,8 +1,10 @@
 //! The log in a Kafka topic, against real brokers: what every log promises, what is refused, what is survived.
 
 mod changed;
+mod checker;
 mod conformance;
 mod faults;
+mod many;
 mod moved;
 mod nodes;
 mod refused;

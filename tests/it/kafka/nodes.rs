@@ -17,7 +17,7 @@ use crate::kit::process::{Process, ran};
 use super::flags;
 
 /// Exit code and words of `kymo verify --node … --against …`.
-fn compared(node: &Path, against: &Path) -> (bool, String) {
+pub(super) fn compared(node: &Path, against: &Path) -> (bool, String) {
     let admin = |data: &Path| std::fs::read_to_string(data.join("admin")).expect("its address for commands");
     let (node, against) = (format!("http://{}/", admin(node)), admin(against));
     let done = ran(&["verify", "--node", &node, "--against", &against]);

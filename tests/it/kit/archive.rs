@@ -1,4 +1,4 @@
-//! An archive in a test: over stores in memory or in a temporary folder, with faults on order.
+//! An archive in a test: over stores in memory or on any ground, with faults on order.
 //!
 //! Reads like what a user does: store, upsert, delete, look at the feed; and like what the world does to
 //! it: crash, restart, lose every view. A crash on disk is played as kill -9 leaves things: the folders are
@@ -25,6 +25,8 @@ use kymo::event::{Actor, Commit, Outcome, Scope, StoreMode};
 use kymo::log::Log;
 use kymo::log::embedded::{self, EmbeddedLog};
 use kymo::log::faulty::{Fault, FaultyLog, Plan};
+use kymo::log::kafka::settings::Creation;
+use kymo::log::kafka::{self, KafkaLog};
 use kymo::log::memory::MemoryLog;
 use kymo::projections::CommitSource;
 use kymo::projections::search::Search;
@@ -32,6 +34,8 @@ use kymo::tables::Table;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use super::ground::Ground;
 
 /// 2025-02-11T08:15:30Z.
 pub(crate) const START: Stamp = Stamp(17_392_617_300_000_000);
@@ -41,15 +45,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const CACHE_BYTES: u64 = 4 << 20;
 
 /// What an archive of a test stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Stores {
     Memory,
-    Disk,
+    /// What is this node's own lies in a temporary folder.
+    On(Arc<Ground>),
 }
 
-enum Ground {
+/// A log that can be told to fail.
+trait Failing: Log {
+    fn fail_next(&self, fault: Fault);
+}
+
+impl<L: Log> Failing for FaultyLog<L> {
+    fn fail_next(&self, fault: Fault) {
+        FaultyLog::fail_next(self, fault);
+    }
+}
+
+enum Standing {
     Memory { log: Arc<FaultyLog<MemoryLog>>, lake: Arc<Faulty> },
-    Disk { log: Arc<FaultyLog<EmbeddedLog>>, folder: TempDir },
+    Disk { log: Arc<dyn Failing>, folder: TempDir, ground: Arc<Ground> },
 }
 
 /// What a restart finds of what can be made again from the log.
@@ -68,7 +84,7 @@ pub(crate) enum Found {
 pub(crate) const MADE_AGAIN: [&str; 2] = ["state", "views"];
 
 pub(crate) struct TestArchive {
-    ground: Ground,
+    standing: Standing,
     clock: Arc<SteppedClock>,
     ids: Arc<Ids>,
     boots: u32,
@@ -84,22 +100,22 @@ impl TestArchive {
 
     pub(crate) async fn with(stores: Stores, searching: bool) -> Self {
         let clock = Arc::new(SteppedClock::at(START));
-        let ground = match stores {
+        let standing = match stores {
             Stores::Memory => {
                 let log = MemoryLog::new(clock.clone());
                 let log = Arc::new(FaultyLog::new(log, Plan::default()));
-                Ground::Memory { log, lake: Faulty::new() }
+                Standing::Memory { log, lake: Faulty::new() }
             }
-            Stores::Disk => {
+            Stores::On(ground) => {
                 let folder = tempfile::tempdir().expect("a temporary folder");
-                let log = open_log(&boot_folder(folder.path(), 0), &clock);
-                Ground::Disk { log, folder }
+                let log = open_log(&ground, &boot_folder(folder.path(), 0), &clock).await;
+                Standing::Disk { log, folder, ground }
             }
         };
         let ids = Arc::new(Ids::seeded(7));
-        let (archive, search) = boot(&ground, 0, &clock, &ids, searching, Found::Nothing);
+        let (archive, search) = boot(&standing, 0, &clock, &ids, searching, Found::Nothing);
         archive.begin_log(LOG).await.expect("a new log takes its beginning");
-        let started = Self { ground, clock, ids, boots: 0, archive, search };
+        let started = Self { standing, clock, ids, boots: 0, archive, search };
         started.settle().await;
         started
     }
@@ -113,9 +129,9 @@ impl TestArchive {
     }
 
     fn log(&self) -> &dyn Log {
-        match &self.ground {
-            Ground::Memory { log, .. } => &**log,
-            Ground::Disk { log, .. } => &**log,
+        match &self.standing {
+            Standing::Memory { log, .. } => &**log,
+            Standing::Disk { log, .. } => &**log,
         }
     }
 
@@ -144,7 +160,8 @@ impl TestArchive {
 
     /// Waits until fold and views have passed all that the log holds.
     pub(crate) async fn settle(&self) {
-        let Some(last) = self.tail().0.checked_sub(1).map(Position) else { return };
+        let end = self.log().end().await.expect("the log's end can be asked for");
+        let Some(last) = end.0.checked_sub(1).map(Position) else { return };
         self.archive.reached(last, PATIENCE).await.expect("the fold reaches the log's end");
         if let Some(search) = &self.search {
             search.reached(last, PATIENCE).await.expect("the view reaches the log's end");
@@ -196,24 +213,24 @@ impl TestArchive {
 
     /// The next append meets a fault.
     pub(crate) fn fail_next_append(&self, fault: Fault) {
-        match &self.ground {
-            Ground::Memory { log, .. } => log.fail_next(fault),
-            Ground::Disk { log, .. } => log.fail_next(fault),
+        match &self.standing {
+            Standing::Memory { log, .. } => log.fail_next(fault),
+            Standing::Disk { log, .. } => log.fail_next(fault),
         }
     }
 
     /// The next file to be made durable meets a fault; only in memory can that be ordered.
     pub(crate) fn fail_next_put(&self, fault: PutFault) {
-        if let Ground::Memory { lake, .. } = &self.ground {
+        if let Standing::Memory { lake, .. } = &self.standing {
             lake.plan_puts([fault]);
         }
     }
 
     /// The lake of an archive in memory, to do to it what its owner might.
     pub(crate) fn lake(&self) -> &Faulty {
-        match &self.ground {
-            Ground::Memory { lake, .. } => lake,
-            Ground::Disk { .. } => panic!("its lake is a folder"),
+        match &self.standing {
+            Standing::Memory { lake, .. } => lake,
+            Standing::Disk { .. } => panic!("its lake is a folder"),
         }
     }
 
@@ -231,16 +248,19 @@ impl TestArchive {
     pub(crate) async fn boot_again(&mut self, found: Found) {
         let from = self.boots;
         self.boots += 1;
-        let ground = match &self.ground {
-            Ground::Memory { log, lake } => {
+        let standing = match &self.standing {
+            Standing::Memory { log, lake } => {
                 lake.crash().await;
                 let log = Arc::new(FaultyLog::new(log.inner().reopened(), Plan::default()));
-                Ground::Memory { log, lake: lake.clone() }
+                Standing::Memory { log, lake: lake.clone() }
             }
-            Ground::Disk { folder, .. } => {
+            Standing::Disk { folder, ground, .. } => {
                 let root = folder.path();
                 let (old, new) = (boot_folder(root, from), boot_folder(root, self.boots));
-                copy_folder(&old.join("log"), &new.join("log"));
+                // The copy of a topic can be had again, too.
+                if found != Found::Nothing || ground.topic().is_none() {
+                    copy_folder(&old.join("log"), &new.join("log"));
+                }
                 for part in MADE_AGAIN {
                     if found != Found::Nothing && found != Found::AllBut(part) {
                         copy_folder(&old.join(part), &new.join(part));
@@ -249,23 +269,24 @@ impl TestArchive {
                         damage(&new.join(part));
                     }
                 }
-                let log = open_log(&new, &self.clock);
-                let empty = tempfile::tempdir().expect("a temporary folder");
-                let Ground::Disk { folder, .. } =
-                    std::mem::replace(&mut self.ground, Ground::Disk { log: log.clone(), folder: empty })
-                else {
-                    unreachable!("it stands on disk")
-                };
-                Ground::Disk { log, folder }
+                let log = open_log(ground, &new, &self.clock).await;
+                self.opened_again(log)
             }
         };
         if let Some(search) = &self.search {
             search.close();
         }
         let searching = self.search.is_some();
-        let (archive, search) = boot(&ground, self.boots, &self.clock, &self.ids, searching, found);
-        (self.ground, self.archive, self.search) = (ground, archive, search);
+        let (archive, search) = boot(&standing, self.boots, &self.clock, &self.ids, searching, found);
+        (self.standing, self.archive, self.search) = (standing, archive, search);
         self.settle().await;
+    }
+
+    /// The same folder with another log in it; what it was is of no use any more.
+    fn opened_again(&mut self, log: Arc<dyn Failing>) -> Standing {
+        let Standing::Disk { folder, ground, .. } = &mut self.standing else { panic!("it stands on disk") };
+        let empty = tempfile::tempdir().expect("a temporary folder");
+        Standing::Disk { log, folder: std::mem::replace(folder, empty), ground: ground.clone() }
     }
 }
 
@@ -334,18 +355,21 @@ pub(crate) async fn receive(
 }
 
 fn boot(
-    ground: &Ground,
+    standing: &Standing,
     boot: u32,
     clock: &Arc<SteppedClock>,
     ids: &Arc<Ids>,
     searching: bool,
     found: Found,
 ) -> (Archive, Option<Search>) {
-    let (log, blobs, state, views): (Arc<dyn Log>, _, _, _) = match ground {
-        Ground::Memory { log, lake } => (log.clone(), Blobs::over(lake.clone()), Table::memory(), None),
-        Ground::Disk { log, folder } => {
+    let (log, blobs, state, views): (Arc<dyn Log>, _, _, _) = match standing {
+        Standing::Memory { log, lake } => (log.clone(), Blobs::over(lake.clone()), Table::memory(), None),
+        Standing::Disk { log, folder, ground } => {
             let root = folder.path();
-            let blobs = Blobs::open_local(&root.join("lake"), &root.join("staging")).expect("a lake");
+            let blobs = match ground.far() {
+                Some(far) => far.blobs(&root.join("staging")),
+                None => Blobs::open_local(&root.join("lake"), &root.join("staging")).expect("a lake"),
+            };
             let here = boot_folder(root, boot);
             let (state, why) = Table::open_or_begin_again(&here.join("state"), &FORMAT, LOG, CACHE_BYTES)
                 .expect("a state can be begun");
@@ -386,11 +410,27 @@ fn boot_folder(root: &Path, boot: u32) -> PathBuf {
     root.join(format!("boot-{boot}"))
 }
 
-fn open_log(folder: &Path, clock: &Arc<SteppedClock>) -> Arc<FaultyLog<EmbeddedLog>> {
+async fn open_log(ground: &Ground, folder: &Path, clock: &Arc<SteppedClock>) -> Arc<dyn Failing> {
+    let (folder, clock) = (folder.join("log"), clock.clone());
     // Small segments, so that a history of a few events rolls; a mark only when it is needed.
-    let settings = embedded::Settings { segment_bytes: 8 << 10, ..embedded::Settings::default() };
-    let (log, _) = EmbeddedLog::open(&folder.join("log"), settings, clock.clone(), LOG, &[])
-        .expect("what a crash leaves of the log can be opened");
+    const SEGMENT_BYTES: u64 = 8 << 10;
+    let Some((brokers, topic)) = ground.topic() else {
+        let settings = embedded::Settings { segment_bytes: SEGMENT_BYTES, ..embedded::Settings::default() };
+        let (log, _) = EmbeddedLog::open(&folder, settings, clock, LOG, &[])
+            .expect("what a crash leaves of the log can be opened");
+        return Arc::new(FaultyLog::new(log, Plan::default()));
+    };
+    let settings = kafka::Settings {
+        brokers: brokers.to_owned(),
+        topic: topic.to_owned(),
+        creation: Creation::IfMissing,
+        segment_bytes: SEGMENT_BYTES,
+        ..kafka::Settings::default()
+    };
+    let name = kafka::name_of(&settings, |why| panic!("{why}")).await.expect("the topic can be a log");
+    assert!(name.is_none_or(|name| name == LOG), "the topic is this archive's");
+    let (log, _) = KafkaLog::open(&folder, settings, clock, LOG, &[]).await.expect("it can be opened");
+    log.checked().await.expect("the topic can be a log");
     Arc::new(FaultyLog::new(log, Plan::default()))
 }
 

@@ -26,6 +26,9 @@ use super::process::PATIENCE;
 
 /// The name and password that the brokers know.
 pub(crate) const LOGIN: (&str, &str) = ("kymo", "correct horse");
+/// Brokers that miss each other soon, and so are soon back.
+pub(crate) const NERVOUS: &str = "broker.session.timeout.ms=2500\nbroker.heartbeat.interval.ms=500\n\
+                                  replica.lag.time.max.ms=2500";
 const CLUSTER: &str = "S3ltby10ZXN0LWNsdXN0ZQ";
 
 /// The jars, or why there are none.
@@ -43,10 +46,19 @@ pub(crate) fn broker() -> Option<&'static Broker> {
     SHARED.as_ref()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that no connection is given by the system meanwhile: those have
+/// higher ones.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
-    listener.local_addr().expect("it has an address").port()
+    const PORTS: std::ops::Range<u32> = 15_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id().wrapping_mul(397);
+    let mut ports = PORTS.map(|_| {
+        let number = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        u16::try_from(port).expect("ports are below 65536")
+    });
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.find(is_free).expect("loopback has ports")
 }
 
 /// A running broker of a cluster.
@@ -65,8 +77,8 @@ struct Plan {
     ports: Vec<(u16, u16)>,
     /// More listeners: name, protocol, port.
     listeners: Vec<(&'static str, &'static str, u16)>,
-    /// The port by which clients are told to come to the broker's last listener, if not its own.
-    advertised: Option<u16>,
+    /// Ports of listeners, each with the one by which clients are told to come there.
+    advertised: Vec<(u16, u16)>,
     /// More lines of its settings.
     more: String,
     /// All of its settings, if they were written elsewhere.
@@ -95,10 +107,9 @@ impl Plan {
             listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
             protocols.push_str(&format!(",{name}:{protocol}"));
         }
-        let advertised = match (self.listeners.last(), self.advertised) {
-            (Some((_, _, own)), Some(other)) => listeners.replace(&format!(":{own}"), &format!(":{other}")),
-            _ => listeners.clone(),
-        };
+        let advertised = self.advertised.iter().fold(listeners.clone(), |listeners, (own, other)| {
+            listeners.replace(&format!(":{own}"), &format!(":{other}"))
+        });
         let replicas = self.ports.len().min(3);
         format!(
             "process.roles=broker,controller\nnode.id={}\ncontroller.quorum.voters={}\n\
@@ -156,9 +167,14 @@ impl Node {
     pub(crate) fn with_settings(jars: &Path, folder: &Path, settings: String) -> Self {
         let (ports, listeners, more) = (Vec::new(), Vec::new(), String::new());
         let (jars, folder, whole) = (jars.to_owned(), folder.to_owned(), Some(settings));
-        let plan = Plan { jars, folder, id: 0, ports, listeners, advertised: None, more, whole };
+        let plan = Plan { jars, folder, id: 0, ports, listeners, advertised: Vec::new(), more, whole };
         plan.format();
         Self::start(plan)
+    }
+
+    /// All it has said so far.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.plan.folder.join("said")).unwrap_or_default()
     }
 
     /// Starts it again where it was.
@@ -221,18 +237,22 @@ impl Broker {
         listeners: Vec<(&'static str, &'static str, u16)>,
         more: impl Fn(&Path) -> String,
     ) -> Self {
-        Self::started(jars, listeners, None, more)
+        Self::started(jars, listeners, Vec::new(), more)
     }
 
-    /// With a listener on `own` whose clients are told to come to `advertised`.
-    pub(crate) fn proxied(jars: &Path, own: u16, advertised: u16) -> Self {
-        Self::started(jars, vec![("PROXIED", "PLAINTEXT", own)], Some(advertised), |_| String::new())
+    /// With a listener for each pair of ports: its own, and the one to which its clients are told to come;
+    /// and with more settings.
+    pub(crate) fn proxied(jars: &Path, ways: &[(u16, u16)], more: &str) -> Self {
+        const NAMES: [&str; 3] = ["PROXIED", "PROXIED2", "PROXIED3"];
+        assert!(ways.len() <= NAMES.len());
+        let listeners = NAMES.into_iter().zip(ways).map(|(name, (own, _))| (name, "PLAINTEXT", *own));
+        Self::started(jars, listeners.collect(), ways.to_vec(), |_| more.to_owned())
     }
 
     fn started(
         jars: &Path,
         listeners: Vec<(&'static str, &'static str, u16)>,
-        advertised: Option<u16>,
+        advertised: Vec<(u16, u16)>,
         more: impl Fn(&Path) -> String,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -263,7 +283,7 @@ impl Broker {
 
     /// Waits until it answers.
     pub(crate) fn ready(&self) {
-        ready(&self.address(), 1);
+        ready(&self.address(), std::slice::from_ref(&self.node));
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -280,6 +300,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start(jars: &Path) -> Self {
+        Self::with(jars, "")
+    }
+
+    /// With more settings.
+    pub(crate) fn with(jars: &Path, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ports: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
         let address: Vec<_> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
@@ -290,15 +315,15 @@ impl Cluster {
                 id,
                 ports: ports.clone(),
                 listeners: Vec::new(),
-                advertised: None,
-                more: String::new(),
+                advertised: Vec::new(),
+                more: more.to_owned(),
                 whole: None,
             })
             .collect();
         plans.iter().for_each(Plan::format);
         let nodes = plans.into_iter().map(Node::start).collect();
         let cluster = Self { nodes, address: address.join(","), _folder: folder };
-        ready(&cluster.address, 3);
+        ready(&cluster.address, &cluster.nodes);
         cluster
     }
 
@@ -321,17 +346,18 @@ impl Cluster {
     }
 }
 
-/// Waits until so many brokers are there, and can be asked.
-fn ready(address: &str, brokers: usize) {
+/// Waits until all brokers are there, and can be asked.
+fn ready(address: &str, nodes: &[Node]) {
     let began = Instant::now();
     let mut config = ClientConfig::new();
     let consumer: BaseConsumer = config.set("bootstrap.servers", address).create().expect("a client");
     loop {
         let found = consumer.fetch_metadata(None, Duration::from_secs(1));
-        if found.is_ok_and(|found| found.brokers().len() >= brokers) {
+        if found.is_ok_and(|found| found.brokers().len() >= nodes.len()) {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "the brokers do not come up");
+        let said = || nodes.iter().map(Node::said).collect::<String>();
+        assert!(began.elapsed() < PATIENCE, "the brokers do not come up: {}", said());
         sleep(Duration::from_millis(50));
     }
 }

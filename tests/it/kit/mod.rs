@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod dicom;
 pub(crate) mod folder;
+pub(crate) mod ground;
 pub(crate) mod history;
 pub(crate) mod kafka;
 pub(crate) mod network;

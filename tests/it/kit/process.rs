@@ -85,7 +85,7 @@ impl Process {
     }
 
     /// Views may still be catching up.
-    fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         let began = Instant::now();
         loop {
             let accept = [("accept", "application/dicom+json")];
@@ -150,6 +150,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends a signal, as in `signal("STOP")`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is there");
+        assert!(sent.success());
+    }
+
     /// kill -9.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -158,9 +165,7 @@ impl Process {
 
     /// SIGTERM, then the end it comes to by itself.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
-        assert!(told.success());
+        self.signal("TERM");
         self.child.wait().expect("it has ended")
     }
 }
