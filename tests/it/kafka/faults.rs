@@ -18,7 +18,8 @@ use crate::kit::toxiproxy::Proxy;
 use super::{flags, wait_for_health};
 
 /// Requests give up soon here, and events are refused soon.
-pub(super) const SHORT: [&str; 6] = ["--validity", "2s", "--outcome-wait", "3s", "--kafka-delivery-wait", "2500ms"];
+pub(super) const SHORT: [&str; 6] =
+    ["--validity", "2s", "--outcome-wait", "3s", "--kafka-delivery-wait", "2500ms"];
 const CLIENTS: u64 = 4;
 
 /// What clients were told of each instance they stored once: its number, and the status.
