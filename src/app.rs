@@ -340,7 +340,8 @@ async fn observe(
             Ok(()) => match archive.awaited() {
                 Some(why) => health.set("archive", Status::Degraded, why),
                 None if progress.sealed => {
-                    health.set("archive", Status::Degraded, "nothing can be written: the log is sealed, and goes on elsewhere");
+                    let what = "nothing can be written: the log is sealed, and goes on elsewhere";
+                    health.set("archive", Status::Degraded, what);
                 }
                 None => health.set("archive", Status::Healthy, format!("feed at {}", progress.sequence)),
             },

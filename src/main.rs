@@ -111,7 +111,9 @@ fn main() -> ExitCode {
     let (Command::Serve { settings }
     | Command::Rebuild { settings, .. }
     | Command::Verify { settings, .. }
-    | Command::Log { about: Some(AboutLog::Create { settings } | AboutLog::Copy { settings, .. }), .. }
+    | Command::Log {
+        about: Some(AboutLog::Create { settings } | AboutLog::Copy { settings, .. }), ..
+    }
     | Command::Log { settings, .. }
     | Command::Import { settings, .. }) = &line.command;
     let outcome = config::read(line.config.as_deref(), settings).map_err(Into::into).and_then(|config| {

@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::state::Meta;
 use super::{Archive, Inner, SubmitError};
 use crate::blob::{self, Blobs};
-use crate::event::codec::{self, Bodies, BodyRef, Event, Sections};
 use crate::event::Payload;
+use crate::event::codec::{self, Bodies, BodyRef, Event, Sections};
 use crate::log::Record;
 
 /// The copies of this node.

@@ -211,7 +211,8 @@ impl Archive {
     /// [`SubmitError`]
     pub fn opening(&self) -> Result<Bytes, SubmitError> {
         let head = self.head(&system(), Payload::LogOpened);
-        codec::encode(&head, &Sections::default()).map_err(|error| SubmitError::Unavailable(error.to_string()))
+        codec::encode(&head, &Sections::default())
+            .map_err(|error| SubmitError::Unavailable(error.to_string()))
     }
 
     /// Lets nodes write events of the newest version from here on, if they may not yet; an older program stops

@@ -85,10 +85,14 @@ pub(crate) async fn copy(config: &Config, to: Place) -> anyhow::Result<ExitCode>
     match (moved, to) {
         (Moved::Before, _) => println!("the log was there already"),
         (Moved::Now { sent }, Place::Kafka) => {
-            println!("the log is in the topic now ({sent} records sent); start every node with --kafka-brokers");
+            println!(
+                "the log is in the topic now ({sent} records sent); start every node with --kafka-brokers"
+            );
         }
         (Moved::Now { .. }, Place::Folder) => {
-            println!("the log is in this node's files now; start it without --kafka-brokers, and stop the others");
+            println!(
+                "the log is in this node's files now; start it without --kafka-brokers, and stop the others"
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

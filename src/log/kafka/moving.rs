@@ -135,8 +135,10 @@ impl Moving {
         producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 let length = bytes.len();
-                self.other(&format!("a record has {length} bytes; set 'max-record' to as much, and the topic's \
-                     max.message.bytes to 64 KiB more"))
+                self.other(&format!(
+                    "a record has {length} bytes; set 'max-record' to as much, and the topic's \
+                     max.message.bytes to 64 KiB more"
+                ))
             }
             Some(_) | None => Fault::Away(error.to_string()).into(),
         })
@@ -163,8 +165,8 @@ impl Moving {
     fn compare(&self, from: u64, to: u64) -> Result<(), OpenError> {
         let (mut next, mut ours) = (from, VecDeque::new());
         self.looker.walk(from, to, &mut |message| {
-            let found = record::read(message, self.source.name)
-                .map_err(|error| Fault::Refused(error.to_string()))?;
+            let found =
+                record::read(message, self.source.name).map_err(|error| Fault::Refused(error.to_string()))?;
             if ours.is_empty() {
                 ours = self.read(Position(next), Position(to))?;
             }
@@ -191,6 +193,8 @@ impl Moving {
 
     fn refusal(&self, what: &str) -> Fault {
         let topic = &self.settings.topic;
-        Fault::Refused(format!("the log cannot be copied to the topic '{topic}': {what}; name an empty topic"))
+        Fault::Refused(format!(
+            "the log cannot be copied to the topic '{topic}': {what}; name an empty topic"
+        ))
     }
 }

@@ -374,7 +374,8 @@ impl Shared {
             troubles.push(format!("catching up, {lag} records behind"));
         }
         if state.partly && !matches!(state.start, Start::Unknown) {
-            troubles.push("the log is still being copied to the topic, and takes no events before".to_owned());
+            troubles
+                .push("the log is still being copied to the topic, and takes no events before".to_owned());
         }
         if state.closing {
             troubles.push(format!("nothing can be written: {CLOSED}"));
