@@ -82,9 +82,9 @@ fn open(place: &str, staging: &std::path::Path) -> (Blobs, Arc<dyn ObjectStore>)
         Location::S3 { bucket, .. } => {
             Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build().expect("a client"))
         }
-        Location::Azure { container, .. } => {
-            Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(container).build().expect("a client"))
-        }
+        Location::Azure { container, .. } => Arc::new(
+            MicrosoftAzureBuilder::from_env().with_container_name(container).build().expect("a client"),
+        ),
         Location::Folder(_) => panic!("a folder has no bare client"),
     };
     let (environment, etag, staging) = (Environment::of_process(), EtagRule::Lenient, staging.to_owned());

@@ -445,7 +445,7 @@ fn path_part(name: &'static str, given: Option<String>, default: &str) -> Result
 mod tests {
     use super::*;
 
-    fn flags(arguments: &[&str]) -> Given {
+    pub(super) fn flags(arguments: &[&str]) -> Given {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]

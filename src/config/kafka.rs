@@ -302,13 +302,7 @@ mod tests {
     use super::*;
 
     fn flags(arguments: &[&str]) -> Given {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            given: Given,
-        }
-        <Line as clap::Parser>::parse_from([&["kymo", "--kafka-brokers", "a:1,b:2"], arguments].concat())
-            .given
+        super::super::tests::flags(&[&["--kafka-brokers", "a:1,b:2"], arguments].concat())
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! those, so that a record has the same position, stamp, bytes and chain on every node.
 //!
 //! Invariant: an append resolves when the record is durable on the brokers *and* in this node's segments.
-//! Invariant: a record is sent once. Whether it arrived may remain unknown; it is then found when it is copied.
+//! Invariant: we send a record once. Whether it arrived may remain unknown; it is then found when it is copied,
+//! and where it lies twice all the same (`producer`), the fold passes over the second by its id.
 //! Invariant: a topic that is not, or no longer, the one that was copied ends everything: nothing is answered.
 //! Elsewhere: segments (`embedded`), what is asked of the topic (`look`), settings (`settings`).
 

@@ -1,6 +1,8 @@
 //! Sending records: each once, in the order of the calls, all that wait in one round trip.
 //!
-//! Invariant: nothing is sent a second time by us; librdkafka's own repetitions are recognised by the broker.
+//! Invariant: nothing is sent a second time by us. librdkafka repeats what it has no answer to, and the broker
+//! recognises that, unless librdkafka had to give up another record meanwhile: then it begins to count anew, and
+//! what it repeats may come to lie in the topic twice. Who reads the log must know a record by its content.
 //! Invariant: a producer that met a fatal error is replaced, and what it had is answered as unknown.
 //! Elsewhere: who answers (`context`, `shared`), how much may wait (`KafkaLog`).
 

@@ -180,6 +180,10 @@ impl<'a> Client<'a> {
             _ if matches!(ask, Ask::See(_) | Ask::Find(_)) => return None,
             _ => Told::Unknown,
         };
+        if told == Told::Failed {
+            // It asks to be left alone for a while.
+            sleep(Duration::from_millis(10));
+        }
         if let Told::Done(position) | Told::Hidden(position) = told {
             self.position = self.position.max(position);
             self.world.told.fetch_max(position, Ordering::Relaxed);
