@@ -278,6 +278,8 @@ impl Settings {
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", &self.client_id);
+        // A small record must not wait for the answer to the one before.
+        self.or_given(&mut config, "socket.nagle.disable", "true");
         let sasl = self.login != Login::Nobody;
         config.set(
             "security.protocol",
