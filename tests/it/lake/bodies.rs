@@ -3,6 +3,7 @@
 use super::{feed, folder, stored};
 use crate::kit::dicom::Instance;
 use crate::kit::folder::{files, name};
+use crate::kit::kafka::{broker, new_topic};
 use crate::kit::process::{Process, kymo};
 use crate::kit::proxy::Fault;
 use crate::kit::stores::Far;
@@ -83,4 +84,30 @@ fn metadata_of_20_mb_go_by_the_store_and_come_back_on_a_node_that_has_lost_them(
         let (well, said) = verify();
         assert!(!well && said.contains("large sections of position 2"), "{said}");
     }
+}
+
+/// With the limit that every log has by default, below what brokers take.
+#[test]
+fn metadata_of_20_mb_are_on_every_node_of_a_log_in_kafka() {
+    let Some(broker) = broker() else { return };
+    let (_folder, data) = folder();
+    let (lake, other, topic, address) =
+        (data.with_extension("lake"), data.with_extension("other"), new_topic(), broker.address());
+    let flags = [
+        "--kafka-brokers",
+        &address,
+        "--kafka-topic",
+        &topic,
+        "--kafka-create-topic",
+        "--blobs",
+        name(&lake),
+    ];
+    let process = Process::start(&data, &flags);
+    let (file, text) = wordy();
+    stored(&process, &file);
+    assert!(metadata(&process) == text);
+    assert_eq!(files(&lake.join("kymo")).len(), 1);
+    let second = Process::start(&other, &flags);
+    assert!(metadata(&second) == text);
+    assert_eq!(files(&other.join("bodies")).len(), 1);
 }
