@@ -10,7 +10,7 @@ use kymo::log::embedded::follow::SegmentReader;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::kit::dicom::{Instance, blue_circle, red_triangle};
-use crate::kit::history::{answers, assert_same, happen, send};
+use crate::kit::history::{Answers, answers, assert_same, happen, send};
 use crate::kit::kafka::{broker, new_topic};
 use crate::kit::process::{Process, kymo, ran};
 
@@ -26,6 +26,15 @@ fn records(data: &Path) -> Vec<Record> {
         }
         records.extend(more);
     }
+}
+
+/// An archive with a log of its own and a history; what it answers, and its records.
+fn lived(data: &Path, flags: &[&str]) -> (Answers, Vec<Record>) {
+    let node = Process::start(data, flags);
+    happen(&node);
+    let answers = answers(&node);
+    assert!(node.stop().success());
+    (answers, records(data))
 }
 
 fn arguments<'a>(data: &'a Path, to: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
@@ -69,11 +78,7 @@ fn to_a_topic_and_back_it_stays_what_it_was() {
     let [data, other, lake] = ["one", "two", "lake"].map(|name| folder.path().join(name));
     let alone = ["--blobs", lake.to_str().expect("text")];
     let flags = [&flags(&address, &topic), &alone[..]].concat();
-    let node = Process::start(&data, &alone);
-    happen(&node);
-    let before = answers(&node);
-    assert!(node.stop().success());
-    let first = records(&data);
+    let (before, first) = lived(&data, &alone);
 
     let told = copied(&data, "kafka", &flags);
     assert!(told.contains("the log is in the topic now"), "{told}");
@@ -115,11 +120,7 @@ fn killed_at_any_moment_it_is_simply_run_again() {
     let (folder, topic, address) = (tempfile::tempdir().expect("a folder"), new_topic(), broker.address());
     let flags = flags(&address, &topic);
     let data = folder.path().join("one");
-    let node = Process::start(&data, &[]);
-    happen(&node);
-    let before = answers(&node);
-    assert!(node.stop().success());
-    let first = records(&data);
+    let (before, first) = lived(&data, &[]);
     for to in ["kafka", "folder"] {
         let (mut kills, mut after) = (0, Duration::from_millis(20));
         loop {
@@ -151,11 +152,7 @@ fn while_it_is_only_partly_there_nobody_writes() {
     let [data, early, stranger, lake] = ["one", "two", "three", "lake"].map(|name| folder.path().join(name));
     let alone = ["--blobs", lake.to_str().expect("text")];
     let flags = [&flags(&address, &topic), &alone[..]].concat();
-    let node = Process::start(&data, &alone);
-    happen(&node);
-    let before = answers(&node);
-    assert!(node.stop().success());
-    let all = records(&data);
+    let (before, all) = lived(&data, &alone);
     let name = SegmentReader::new(&data.join("log"), Position(0)).log_id().expect("readable").expect("named");
     broker.client().create(&topic, 1, 1, &crate::kit::kafka::GOOD);
     for record in &all[..all.len() / 2] {
