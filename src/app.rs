@@ -182,7 +182,7 @@ impl Node {
         let Name { log: name, here } = opener.name().await?;
         // The state is opened first: its cursor says how far the log must reach.
         let (state, why) =
-            Table::open_or_begin_again(&folders.state(), &archive::state::FORMAT, name, config.cache_bytes)?;
+            Table::open_or_begin_again(&folders.state(), archive::state::FORMAT, name, config.tables)?;
         let cursors = [state.cursor()?];
         if let Some(why) = why {
             tracing::warn!(%why, "the archive's state is thrown away and folded again from the log");
@@ -202,8 +202,8 @@ impl Node {
         })?;
         opener.begin(&archive, &report).await?;
         let source = Arc::new(Commits(archive.clone()));
-        let search = Search::open(&folders.views(), report.log, config.cache_bytes, source)
-            .map_err(StartError::Search)?;
+        let search =
+            Search::open(&folders.views(), report.log, config.tables, source).map_err(StartError::Search)?;
         let found = search.found().await;
         match found.0.checked_sub(1).map(Position).filter(|_| found > report.tail) {
             None => {}

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use self::kafka::KafkaGiven;
 use crate::blob::Lake;
+use crate::tables::{Engine, Keeping};
 use crate::{archive, http, log};
 
 mod blobs;
@@ -24,6 +25,9 @@ mod kafka;
 mod rooms;
 
 pub use blobs::Blobs;
+
+/// What is logged unless told otherwise: fjall tells at `info` what it does all the time.
+const TRACE: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// The settings as given, each of them optional.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
@@ -176,6 +180,11 @@ pub struct Given {
     #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
     stop_wait: Option<Duration>,
 
+    /// What keeps the rows of state and views; with another they are made anew from the log [default: fjall]
+    #[arg(long, value_name = "ENGINE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<Engine>,
+
     /// Page cache of the state and of each view [default: 64MiB]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +227,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     cors_allow_credentials: Option<bool>,
 
-    /// What is logged to standard error, as `level` or `room=level,…` [default: info]
+    /// What is logged to standard error, as `level` or `room=level,…` [default: info,fjall=warn,lsm_tree=warn]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
@@ -322,8 +331,8 @@ pub struct Config {
     pub keep_released: Keep,
     /// How often the sweep runs.
     pub sweep_every: Duration,
-    /// Page cache of each view, bytes.
-    pub cache_bytes: u64,
+    /// How the rows of state and views are kept.
+    pub tables: Keeping,
     /// Of the archive room.
     pub archive: archive::Settings,
     /// Of the log room.
@@ -391,7 +400,8 @@ impl Given {
             workspace: path_part("workspace", self.workspace.clone(), "kymo")?,
             service: path_part("service", self.service.clone(), "archive")?,
         };
-        let cache_bytes = positive("cache", self.cache, 64 << 20)?;
+        let cache_bytes = positive("cache", self.cache, Keeping::default().cache_bytes)?;
+        let tables = Keeping { engine: self.tables.unwrap_or_default(), cache_bytes };
         Ok(Config {
             listen,
             admin,
@@ -401,12 +411,12 @@ impl Given {
             data: self.data.clone().unwrap_or_else(|| PathBuf::from("kymo-data")),
             keep_released: self.keep_released.unwrap_or(Keep::For(Duration::from_secs(3 * 24 * 3600))),
             sweep_every: nonzero("sweep-every", self.sweep_every, Duration::from_secs(180))?,
-            cache_bytes,
+            tables,
             kafka: self.kafka.checked(self.log()?.segment_bytes, self.archive()?.record_bytes)?,
             archive: self.archive()?,
             log: self.log()?,
             trace_json: self.trace_json.unwrap_or(false),
-            trace: self.trace.clone().unwrap_or_else(|| "info".to_owned()),
+            trace: self.trace.clone().unwrap_or_else(|| TRACE.to_owned()),
             http: self.http()?,
         })
     }

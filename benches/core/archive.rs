@@ -20,7 +20,7 @@ use kymo::event::{
 };
 use kymo::log::memory::MemoryLog;
 use kymo::log::{Log, Record};
-use kymo::tables::Table;
+use kymo::tables::{Keeping, Table};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -31,7 +31,6 @@ const FEED_ROWS: u64 = 10_000;
 /// The largest page of version 2.
 const PAGE_ROWS: u64 = 200;
 const NOON: Stamp = Stamp(17_000_000_000_000_000);
-const CACHE_BYTES: u64 = 64 << 20;
 
 /// All of them.
 pub(crate) fn bench(c: &mut Criterion) {
@@ -156,9 +155,9 @@ fn folds(c: &mut Criterion) {
                 let folder = tempfile::tempdir().expect("there is room");
                 let table = Table::open(
                     &folder.path().join("state"),
-                    &state::FORMAT,
+                    state::FORMAT,
                     Uuid::from_u128(1),
-                    CACHE_BYTES,
+                    Keeping::default(),
                 );
                 (table.expect("a new folder can be opened"), folder)
             },

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::base::Position;
 use crate::event::Commit;
-use crate::tables::{self, Batch, Format, Table};
+use crate::tables::{self, Batch, Table};
 
 pub mod runner;
 pub mod search;
@@ -31,7 +31,7 @@ pub trait CommitSource: Send + Sync + 'static {
 /// A view of the commits.
 pub trait Projection: Send + Sync + 'static {
     /// Names the stored cursor and the form of the rows. A new name rebuilds the view from the first event.
-    const FORMAT: Format;
+    const FORMAT: &str;
 
     /// Puts into `batch` what `commit` alters.
     ///

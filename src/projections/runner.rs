@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{CommitSource, Projection};
 use crate::base::Position;
 use crate::event::Commit;
-use crate::tables::{self, Table};
+use crate::tables::{self, Keeping, Table};
 
 /// Rows after which a batch is written, however many commits are waiting.
 const ROWS_PER_BATCH: usize = 8_192;
@@ -45,7 +45,7 @@ pub enum Place {
         /// The log the view is a function of.
         log: Uuid,
         /// Bound of the table's page cache.
-        cache_bytes: u64,
+        keeping: Keeping,
     },
 }
 
@@ -156,7 +156,7 @@ pub fn start<P: Projection>(
         stop: stop.clone(),
     });
     let follower = Arc::clone(&shared);
-    let thread = thread::Builder::new().name(P::FORMAT.name.to_owned()).spawn(move || follower.run())?;
+    let thread = thread::Builder::new().name(P::FORMAT.to_owned()).spawn(move || follower.run())?;
     Ok(Running { shared, thread: Arc::new(Owner { stop, thread: Mutex::new(Some(thread)) }) })
 }
 
@@ -243,10 +243,10 @@ impl<P: Projection> Shared<P> {
                     error.to_string()
                 }
             };
-            tracing::warn!(view = P::FORMAT.name, why, "the view is deleted and rebuilt from the log");
+            tracing::warn!(view = P::FORMAT, why, "the view is deleted and rebuilt from the log");
             *self.state.lock() = State::Rebuilding { why: why.clone() };
             if let Err(error) = self.discard() {
-                tracing::error!(view = P::FORMAT.name, %error, "the view's folder cannot be deleted");
+                tracing::error!(view = P::FORMAT, %error, "the view's folder cannot be deleted");
             }
             rebuilding = Some(why);
         }
@@ -257,7 +257,7 @@ impl<P: Projection> Shared<P> {
         self.complaint.send_replace(None);
         let table = Arc::new(match &self.place {
             Place::Memory => Table::memory(),
-            Place::Folder { path, log, cache_bytes } => Table::open(path, &P::FORMAT, *log, *cache_bytes)?,
+            Place::Folder { path, log, keeping } => Table::open(path, P::FORMAT, *log, *keeping)?,
         });
         self.projection.opened(&table)?;
         *self.table.lock() = Some(Arc::clone(&table));
@@ -281,7 +281,7 @@ impl<P: Projection> Shared<P> {
             End::Damaged(_) => self.projection.lost(),
         }
         if let (End::Stopped, Err(error)) = (&end, table.flush()) {
-            tracing::warn!(view = P::FORMAT.name, %error, "the view's last rows were not made durable");
+            tracing::warn!(view = P::FORMAT, %error, "the view's last rows were not made durable");
         }
         *self.table.lock() = None;
         let deadline = Instant::now() + READERS_LEAVE;
@@ -303,7 +303,7 @@ impl<P: Projection> Shared<P> {
         let at_start = *head.borrow_and_update();
         if cursor == Position(0) && at_start > cursor {
             tracing::info!(
-                view = P::FORMAT.name,
+                view = P::FORMAT,
                 events = at_start.0,
                 "the view is empty and is made from the log"
             );
@@ -408,7 +408,7 @@ impl<P: Projection> Shared<P> {
     fn publish(&self, next: Position, target: &mut Option<Position>) {
         if target.take_if(|target| next >= *target).is_some() {
             *self.state.lock() = State::Live;
-            tracing::info!(view = P::FORMAT.name, position = next.0, "the view is at the head of the log");
+            tracing::info!(view = P::FORMAT, position = next.0, "the view is at the head of the log");
         }
         self.next.send_replace(next);
     }
@@ -416,7 +416,7 @@ impl<P: Projection> Shared<P> {
     fn stalled(&self, why: String) {
         let mut state = self.state.lock();
         if !matches!(*state, State::Failed { .. }) {
-            tracing::error!(view = P::FORMAT.name, why, "the view cannot read the log; it is tried again");
+            tracing::error!(view = P::FORMAT, why, "the view cannot read the log; it is tried again");
         }
         *state = State::Failed { why };
         drop(state);

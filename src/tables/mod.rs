@@ -1,4 +1,4 @@
-//! The one place that names sled: a table of small rows, batches with a cursor, damage noticed.
+//! The one place that names fjall and sled: a table of small rows, batches with a cursor, damage noticed.
 //!
 //! A [`Table`] is one folder with one sorted map. A [`Batch`] sees the table with its own changes over it,
 //! and is written with its cursor in one atomic step. A [`Reader`] sees no batch half.
@@ -8,31 +8,52 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use parking_lot::{RwLock, RwLockReadGuard};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::stored::Stored;
+use self::in_memory::InMemory;
+use self::on_fjall::OnFjall;
+use self::on_sled::OnSled;
 use crate::base::Position;
 
+mod in_memory;
 pub mod keys;
-mod shelves;
-mod stored;
-
-pub use shelves::Shelf;
+mod on_fjall;
+mod on_sled;
 
 const IDENTITY: &[u8] = b"\0identity";
 const CURSOR: &[u8] = b"\0cursor";
 
-/// The form of a table's rows: another name means other rows, and a table of another name is not used.
+/// What keeps the rows of tables on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// fjall: memory stays the same however many rows there are.
+    #[default]
+    Fjall,
+    /// sled.
+    Sled,
+}
+
+/// How tables are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// Its name.
-    pub name: &'static str,
-    /// The kinds of rows that lie together on shelves.
-    pub shelves: &'static [Shelf],
+pub struct Keeping {
+    /// By what.
+    pub engine: Engine,
+    /// Bounds the cache of blocks or pages of each table, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { engine: Engine::default(), cache_bytes: 64 << 20 }
+    }
 }
 
 /// A row: key and value.
@@ -61,34 +82,48 @@ pub enum Error {
     },
 }
 
-enum Rows {
-    Stored(Stored),
-    Memory(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>),
+/// One sorted map, wherever it lies. Nobody writes while somebody else reads.
+trait Map: Send + Sync {
+    /// The value under `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Writes all changes in one step.
+    fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error>;
+
+    /// Makes everything written so far durable.
+    fn flush(&self) -> Result<(), Error>;
+
+    /// The rows of a range that is not empty.
+    fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_>;
 }
 
 /// One sorted map with a cursor.
 pub struct Table {
-    rows: Rows,
-    folder: PathBuf,
+    rows: Box<dyn Map>,
+    /// None for one in memory.
+    folder: Option<PathBuf>,
     /// Held for writing while a batch is applied, so that a reader sees all of a batch or nothing.
     gate: RwLock<()>,
 }
 
 impl Table {
-    /// Opens or creates the table in `folder`, with rows of the form `format` made from the log `log`.
-    /// `cache_bytes` bounds sled's page cache.
+    /// Opens or creates the table in `folder`, with rows of the form `format` made from the log `log`. Another
+    /// name means other rows, and a table of another name is not used.
     ///
     /// # Errors
     /// [`Error::Damaged`] and [`Error::Foreign`].
-    pub fn open(folder: &Path, format: &Format, log: Uuid, cache_bytes: u64) -> Result<Self, Error> {
-        let rows = Rows::Stored(Stored::open(folder, format.shelves, cache_bytes)?);
-        let table = Self { rows, folder: folder.to_owned(), gate: RwLock::new(()) };
-        let wanted = format!("{} of log {log}", format.name);
-        match table.raw_get(IDENTITY)? {
+    pub fn open(folder: &Path, format: &str, log: Uuid, keeping: Keeping) -> Result<Self, Error> {
+        let rows: Box<dyn Map> = match keeping.engine {
+            Engine::Fjall => Box::new(OnFjall::open(folder, keeping.cache_bytes)?),
+            Engine::Sled => Box::new(OnSled::open(folder, keeping.cache_bytes)?),
+        };
+        let table = Self { rows, folder: Some(folder.to_owned()), gate: RwLock::new(()) };
+        let wanted = format!("{format} of log {log}");
+        match table.rows.get(IDENTITY)? {
             Some(found) if found == wanted.as_bytes() => {}
             Some(found) => {
                 return Err(Error::Foreign {
-                    table: table.folder.display().to_string(),
+                    table: table.name(),
                     found: String::from_utf8_lossy(&found).into_owned(),
                     wanted,
                 });
@@ -105,15 +140,15 @@ impl Table {
     /// It can neither be opened nor begun again.
     pub fn open_or_begin_again(
         folder: &Path,
-        format: &Format,
+        format: &str,
         log: Uuid,
-        cache_bytes: u64,
+        keeping: Keeping,
     ) -> Result<(Self, Option<Error>), Error> {
         let io = |error: std::io::Error| Error::Damaged {
             table: folder.display().to_string(),
             what: format!("and it cannot be thrown away: {error}"),
         };
-        let open = || Self::open(folder, format, log, cache_bytes);
+        let open = || Self::open(folder, format, log, keeping);
         let marker = marker(folder);
         let why = match std::fs::read_to_string(&marker) {
             Ok(what) => Error::Damaged { table: folder.display().to_string(), what },
@@ -135,21 +170,17 @@ impl Table {
     /// Notes on disk that the table is not to be trusted, so that the next start begins it again even if
     /// the damage hides by then.
     pub fn mark_damaged(&self, why: &str) {
-        if let Rows::Stored(_) = &self.rows
-            && let Err(error) = std::fs::write(marker(&self.folder), why)
+        if let Some(folder) = &self.folder
+            && let Err(error) = std::fs::write(marker(folder), why)
         {
-            tracing::error!(%error, table = %self.folder.display(), "the damage cannot be noted");
+            tracing::error!(%error, table = %folder.display(), "the damage cannot be noted");
         }
     }
 
     /// A table that lives in memory only: scratch folds and tests.
     #[must_use]
     pub fn memory() -> Self {
-        Self {
-            rows: Rows::Memory(RwLock::default()),
-            folder: PathBuf::from("(memory)"),
-            gate: RwLock::new(()),
-        }
+        Self { rows: Box::new(InMemory::default()), folder: None, gate: RwLock::new(()) }
     }
 
     /// The first position whose commit is not in the table yet.
@@ -157,7 +188,7 @@ impl Table {
     /// # Errors
     /// [`Error::Damaged`]
     pub fn cursor(&self) -> Result<Position, Error> {
-        match self.raw_get(CURSOR)? {
+        match self.rows.get(CURSOR)? {
             None => Ok(Position(0)),
             Some(bytes) => {
                 let bytes = bytes.try_into().map_err(|_| self.damaged("the cursor is not 8 bytes"))?;
@@ -191,10 +222,7 @@ impl Table {
     /// # Errors
     /// [`Error::Damaged`]
     pub fn flush(&self) -> Result<(), Error> {
-        match &self.rows {
-            Rows::Stored(stored) => stored.flush(),
-            Rows::Memory(_) => Ok(()),
-        }
+        self.rows.flush()
     }
 
     /// Every row as sorted, printable text, the cursor included: equal for tables that hold the same.
@@ -215,26 +243,7 @@ impl Table {
 
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
         let _gate = self.gate.write();
-        match &self.rows {
-            Rows::Stored(stored) => stored.write(changes),
-            Rows::Memory(rows) => {
-                let mut rows = rows.write();
-                for (key, value) in changes {
-                    match value {
-                        Some(value) => rows.insert(key, value),
-                        None => rows.remove(&key),
-                    };
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match &self.rows {
-            Rows::Stored(stored) => stored.get(key),
-            Rows::Memory(rows) => Ok(rows.read().get(key).cloned()),
-        }
+        self.rows.write(changes)
     }
 
     /// The first row at or after `from` (or after it, if excluded), or the last before it.
@@ -243,32 +252,17 @@ impl Table {
         if is_empty(&range) {
             return Box::new(std::iter::empty());
         }
-        match &self.rows {
-            Rows::Stored(stored) => stored.range(range, backwards),
-            Rows::Memory(rows) => {
-                let mut range = range;
-                Box::new(std::iter::from_fn(move || {
-                    if is_empty(&range) {
-                        return None;
-                    }
-                    let rows = rows.read();
-                    let mut found = rows.range(range.clone());
-                    let (key, value) = if backwards { found.next_back() } else { found.next() }?;
-                    if backwards {
-                        range.1 = Bound::Excluded(key.clone());
-                    } else {
-                        range.0 = Bound::Excluded(key.clone());
-                    }
-                    Some(Ok((key.clone(), value.clone())))
-                }))
-            }
-        }
+        self.rows.range(range, backwards)
+    }
+
+    fn name(&self) -> String {
+        self.folder.as_ref().map_or_else(|| "(memory)".to_owned(), |folder| folder.display().to_string())
     }
 
     /// An [`Error::Damaged`] about this table.
     #[must_use]
     pub fn damaged(&self, what: &str) -> Error {
-        Error::Damaged { table: self.folder.display().to_string(), what: what.to_owned() }
+        Error::Damaged { table: self.name(), what: what.to_owned() }
     }
 }
 
@@ -364,7 +358,7 @@ impl Reader<'_> {
 
 impl Read for Reader<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.table.raw_get(key)
+        self.table.rows.get(key)
     }
 
     fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
@@ -416,7 +410,7 @@ impl Read for Batch<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match self.pending.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.table.raw_get(key),
+            None => self.table.rows.get(key),
         }
     }
 
@@ -449,6 +443,30 @@ impl Read for Batch<'_> {
                 }
             }
         }))
+    }
+}
+
+/// Refuses a folder that holds something, but not what this engine puts there first.
+fn unless_of_another_engine(folder: &Path, mark: &str) -> Result<(), Error> {
+    let empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if empty || folder.join(mark).exists() {
+        return Ok(());
+    }
+    let what = "it was kept by another engine".to_owned();
+    Err(Error::Damaged { table: folder.display().to_string(), what })
+}
+
+/// Runs one call of what keeps the rows; its errors and its panics both mean that the table is not to be trusted.
+fn guarded<T, E: std::fmt::Display>(folder: &Path, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error> {
+    let damaged = |what: String| Error::Damaged { table: folder.display().to_string(), what };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            Err(damaged(text.unwrap_or_else(|| "it panicked".to_owned())))
+        }
     }
 }
 

@@ -4,15 +4,14 @@ use super::keys::{Key, Parts};
 use super::*;
 use proptest::prelude::*;
 
-const FORM: Format = Format {
-    name: "test-1",
-    shelves: &[Shelf { kind: b's', tail_bytes: 1, mask: 0xf0 }, Shelf { kind: b't', tail_bytes: 3, mask: 0 }],
-};
-
 fn tables() -> (tempfile::TempDir, Vec<Table>) {
     let folder = tempfile::tempdir().unwrap();
-    let sled = Table::open(&folder.path().join("t"), &FORM, Uuid::nil(), 1 << 20).unwrap();
-    (folder, vec![Table::memory(), sled])
+    let on = |engine| {
+        let keeping = Keeping { engine, cache_bytes: 1 << 20 };
+        Table::open(&folder.path().join(format!("{engine:?}")), "test-1", Uuid::nil(), keeping).unwrap()
+    };
+    let tables = vec![Table::memory(), on(Engine::Fjall), on(Engine::Sled)];
+    (folder, tables)
 }
 
 #[test]
@@ -37,16 +36,47 @@ fn a_batch_sees_itself_and_a_reader_sees_whole_batches() {
 }
 
 #[test]
-fn another_format_or_log_is_foreign() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(Table::open(folder.path(), &FORM, Uuid::nil(), 1 << 20).unwrap());
-    for (name, log) in [("test-2", Uuid::nil()), ("test-1", Uuid::max())] {
-        let refused = Table::open(folder.path(), &Format { name, ..FORM }, log, 1 << 20).map(drop);
-        assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+fn another_format_log_or_engine_is_told_and_begun_again() {
+    for (engine, other) in [(Engine::Fjall, Engine::Sled), (Engine::Sled, Engine::Fjall)] {
+        let folder = tempfile::tempdir().unwrap();
+        let keeping = Keeping { engine, ..Keeping::default() };
+        let open = |name, log, keeping| Table::open(folder.path(), name, log, keeping).map(drop);
+        open("test-1", Uuid::nil(), keeping).unwrap();
+        for (name, log) in [("test-2", Uuid::nil()), ("test-1", Uuid::max())] {
+            let refused = open(name, log, keeping);
+            assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+        }
+        let other = Keeping { engine: other, ..keeping };
+        let refused = open("test-1", Uuid::nil(), other);
+        assert!(refused.unwrap_err().to_string().contains("kept by another engine"));
+        let (_, why) = Table::open_or_begin_again(folder.path(), "test-1", Uuid::nil(), other).unwrap();
+        assert!(why.is_some());
+        let (_, why) = Table::open_or_begin_again(folder.path(), "test-1", Uuid::nil(), other).unwrap();
+        assert_eq!(why, None);
     }
 }
 
-/// Keys of rows on shelves and beside them: kinds that lie alone before, between and behind them.
+#[test]
+fn rows_outlive_a_restart() {
+    for engine in [Engine::Fjall, Engine::Sled] {
+        let folder = tempfile::tempdir().unwrap();
+        let keeping = Keeping { engine, ..Keeping::default() };
+        let open = || Table::open(folder.path(), "test-1", Uuid::nil(), keeping).unwrap();
+        let table = open();
+        for number in 0..100_u8 {
+            let mut batch = table.batch();
+            batch.put(vec![b'r', number], vec![number; 100]);
+            batch.delete(vec![b'r', number / 2]);
+            table.apply(batch.into_changes(), Position(u64::from(number))).unwrap();
+        }
+        let before = table.dump().unwrap();
+        table.flush().unwrap();
+        drop(table);
+        assert_eq!(open().dump().unwrap(), before);
+    }
+}
+
+/// Keys of some kinds, many of them the same.
 fn any_key() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![0..40_u64, (1_u64 << 40)..(1_u64 << 40) + 20];
     (prop::sample::select(b"rstu".to_vec()), "[ab]{0,2}", number)
@@ -56,7 +86,7 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn shelves_are_never_seen(
+    fn all_engines_hold_what_a_sorted_map_holds(
         batches in prop::collection::vec(prop::collection::vec((any_key(), prop::option::of(0..9_usize)), 1..30), 1..8),
         ranges in prop::collection::vec((any_key(), 1..12_usize, any_key(), any::<bool>()), 1..20),
     ) {

@@ -322,6 +322,22 @@ fn views_are_rebuilt_one_or_all_stopped_or_serving(ground: &Ground) {
 }
 
 #[test]
+fn tables_kept_by_another_engine_are_made_anew_and_answer_the_same() {
+    let (_folder, data) = folder();
+    let archive = Process::start(&data, &["--tables", "sled"]);
+    happen(&archive);
+    let before = answers(&archive);
+    assert!(archive.stop().success());
+    for (engine, times_made_anew) in [("sled", 0), ("fjall", 1), ("fjall", 1), ("sled", 2)] {
+        let archive = Process::start(&data, &["--tables", engine]);
+        assert_same(&before, &answers(&archive), engine);
+        let said = archive.errors();
+        assert_eq!(said.matches("folded again from the log").count(), times_made_anew, "{engine}: {said}");
+        assert!(archive.stop().success());
+    }
+}
+
+#[test]
 fn import_takes_folders_says_what_became_of_each_file_and_can_be_run_again() {
     let (folder, data) = folder();
     let files = folder.path().join("files");

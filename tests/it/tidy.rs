@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
 ];
 const WIRING: [&str; 5] = ["app", "config", "cli", "main", "lib"];
 /// Words of code that belong to one room.
-const AT_HOME: [(&str, &str); 2] = [("sled", "tables"), ("StatusCode", "http")];
+const AT_HOME: [(&str, &str); 3] = [("fjall", "tables"), ("sled", "tables"), ("StatusCode", "http")];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 const VAGUE_NAMES: [&str; 7] = ["Manager", "Helper", "Helpers", "Util", "Utils", "Common", "Impl"];

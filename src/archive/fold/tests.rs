@@ -13,6 +13,7 @@ use crate::blob::Lake;
 use crate::dicom::uid::Uid;
 use crate::event::codec::Sections;
 use crate::event::{Action, Actor, Head, InstanceKey, ReceivedInstance, Scope, StoreMode, StoredFile};
+use crate::tables::{Engine, Keeping};
 
 /// How long an event of these tests may take effect.
 const VALIDITY: i64 = 1_000;
@@ -712,10 +713,13 @@ fn printed(commits: &[Arc<Commit>]) -> Vec<String> {
 #[test]
 fn a_table_on_disk_holds_what_one_in_memory_holds() {
     let world = World::given("post 1/1/1; put 1/1/1; post 1/1/2; delete 1/1/1; post 1/1/1; post B:1/1/1");
-    let folder = tempfile::tempdir().unwrap();
-    let table = Table::open(&folder.path().join("t"), &FORMAT, Uuid::nil(), 1 << 20).unwrap();
-    for run in world.records.chunks(4) {
-        fold(&table, run, None).unwrap();
+    for engine in [Engine::Fjall, Engine::Sled] {
+        let folder = tempfile::tempdir().unwrap();
+        let keeping = Keeping { engine, ..Keeping::default() };
+        let table = Table::open(&folder.path().join("t"), FORMAT, Uuid::nil(), keeping).unwrap();
+        for run in world.records.chunks(4) {
+            fold(&table, run, None).unwrap();
+        }
+        assert_eq!(table.dump().unwrap(), world.table.dump().unwrap());
     }
-    assert_eq!(table.dump().unwrap(), world.table.dump().unwrap());
 }

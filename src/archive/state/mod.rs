@@ -9,7 +9,6 @@
 //! | `B` version id | whether a blob lives, and since when it does not (`released`) |
 //! | `R` since version id | key of a released blob, oldest first (`released`) |
 //!
-//! Rows of the kinds `E` and `B` lie together on shelves ([`FORMAT`]).
 //! Invariant: rows change only in `archive::fold`, one batch for each run of records.
 //! Elsewhere: the decisions (`fold`).
 
@@ -19,22 +18,14 @@ use uuid::Uuid;
 
 use crate::base::Stamp;
 use crate::tables::keys::Key;
-use crate::tables::{Batch, Error, Format, Read, Shelf};
+use crate::tables::{Batch, Error, Read};
 
 pub mod change_feed;
 pub mod instances;
 pub mod released;
 
 /// Names the rows' format; another name rebuilds the state from the log.
-pub const FORMAT: Format = Format {
-    name: "archive-2",
-    shelves: &[
-        // Ids whose validity ends within the same 6.5 ms.
-        Shelf { kind: b'E', tail_bytes: 18, mask: 0 },
-        // Versions made within the same 16 ms.
-        Shelf { kind: b'B', tail_bytes: 11, mask: 0xf0 },
-    ],
-};
+pub const FORMAT: &str = "archive-3";
 
 /// The single row about the log as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::base::Stamp;
 use crate::event::{Commit, Outcome};
-use crate::tables::{Batch, Format, Read};
+use crate::tables::{Batch, Keeping, Read};
 
 /// One row for each commit.
 struct Seen;
 
 impl Projection for Seen {
-    const FORMAT: Format = Format { name: "seen-1", shelves: &[] };
+    const FORMAT: &str = "seen-1";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         batch.put(commit.position.0.to_be_bytes().to_vec(), Vec::new());
@@ -116,7 +116,8 @@ async fn commits_with_a_gap_are_not_applied() {
 #[tokio::test]
 async fn a_complaint_makes_the_view_again() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::Folder { path: folder.path().join("view"), log: Uuid::nil(), cache_bytes: 1 << 20 };
+    let place =
+        Place::Folder { path: folder.path().join("view"), log: Uuid::nil(), keeping: Keeping::default() };
     let source = Source::new(500, 0);
     let view = begin(&place, &source);
     view.reached(Position(499), SOON).await.unwrap();

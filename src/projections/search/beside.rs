@@ -22,6 +22,7 @@ use super::view::View;
 use super::{Status, index};
 use crate::projections::CommitSource;
 use crate::projections::runner::{self, State};
+use crate::tables::Keeping;
 
 /// Queries answered at once; more wait.
 const QUERIES_AT_ONCE: usize = 8;
@@ -40,17 +41,16 @@ const INDEX: &str = "search-index";
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Memory,
-    Folder { path: PathBuf, log: Uuid, cache_bytes: u64 },
+    Folder { path: PathBuf, log: Uuid, keeping: Keeping },
 }
 
 impl Place {
     fn start(&self, generation: u64, source: Arc<dyn CommitSource>) -> io::Result<View> {
         match self {
             Self::Memory => View::start(runner::Place::Memory, index::Place::Memory, source),
-            Self::Folder { path, log, cache_bytes } => {
-                let (log, cache_bytes) = (*log, *cache_bytes);
-                let rows =
-                    runner::Place::Folder { path: path.join(named(ROWS, generation)), log, cache_bytes };
+            Self::Folder { path, log, keeping } => {
+                let (log, keeping) = (*log, *keeping);
+                let rows = runner::Place::Folder { path: path.join(named(ROWS, generation)), log, keeping };
                 let index = index::Place::Folder { path: path.join(named(INDEX, generation)), log };
                 View::start(rows, index, source)
             }

@@ -36,7 +36,7 @@ use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 
 /// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-1 of search-rows-4";
+const FORMAT: &str = "search-index-1 of search-rows-5";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
 const WRITERS: usize = 1;

@@ -24,6 +24,7 @@ use self::beside::{Place, Views};
 use super::CommitSource;
 use super::runner::{self, Behind};
 use crate::base::Position;
+use crate::tables::Keeping;
 
 mod answer;
 mod attributes;
@@ -86,17 +87,17 @@ pub struct Search(Arc<Views>);
 
 impl Search {
     /// The view of the log `log`, in folders of `folder` (`beside`). What cannot be used there is made again;
-    /// [`Self::status`] tells. `cache_bytes` bounds the page cache of the rows.
+    /// [`Self::status`] tells. `keeping` says how the rows are kept.
     ///
     /// # Errors
     /// The system gives no threads, or the folder cannot be read.
     pub fn open(
         folder: &Path,
         log: Uuid,
-        cache_bytes: u64,
+        keeping: Keeping,
         source: Arc<dyn CommitSource>,
     ) -> std::io::Result<Self> {
-        let place = Place::Folder { path: folder.to_owned(), log, cache_bytes };
+        let place = Place::Folder { path: folder.to_owned(), log, keeping };
         Views::open(place, source).map(|views| Self(Arc::new(views)))
     }
 

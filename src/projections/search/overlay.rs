@@ -23,7 +23,7 @@ use crate::dicom::uid::Uid;
 use crate::event::Commit;
 use crate::projections::Projection;
 use crate::tables::keys::{Parts, after_prefix};
-use crate::tables::{self, Batch, Format, Read, Reader, Table};
+use crate::tables::{self, Batch, Read, Reader, Table};
 
 /// Longest a study stays dirty before the index is written.
 const DIRTY_FOR: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ enum WriteError {
 }
 
 impl Projection for Overlay {
-    const FORMAT: Format = SearchRows::FORMAT;
+    const FORMAT: &str = SearchRows::FORMAT;
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         SearchRows.apply(commit, batch)
@@ -267,7 +267,7 @@ impl Overlay {
     }
 
     fn remake(&self, why: &str, after: Duration) {
-        tracing::warn!(view = Self::FORMAT.name, why, "the search index is made again from the rows");
+        tracing::warn!(view = Self::FORMAT, why, "the search index is made again from the rows");
         self.seen.write().searcher = None;
         self.duty.lock().remake = Some((why.to_owned(), Instant::now() + after));
         self.bell.notify_all();
@@ -360,7 +360,7 @@ impl Overlay {
         self.show(&mut index, &table, cursor)?;
         *slot = Some(index);
         self.duty.lock().remake = None;
-        tracing::info!(view = Self::FORMAT.name, position = cursor.0, "the search index is complete again");
+        tracing::info!(view = Self::FORMAT, position = cursor.0, "the search index is complete again");
         Ok(())
     }
 

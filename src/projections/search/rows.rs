@@ -30,7 +30,7 @@ use crate::dicom::uid::Uid;
 use crate::event::{Action, Change, Commit, Payload, Section};
 use crate::projections::Projection;
 use crate::tables::keys::Key;
-use crate::tables::{self, Batch, Format, Read, Shelf};
+use crate::tables::{self, Batch, Read};
 
 /// Slots for commits that deleted: how far the index may lag and still be caught up from the rows.
 pub(super) const RING: u64 = 16_384;
@@ -160,7 +160,7 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Rows that contradict each other or cannot be read.
 pub(super) fn damaged(what: &str) -> tables::Error {
-    tables::Error::Damaged { table: SearchRows::FORMAT.name.to_owned(), what: what.to_owned() }
+    tables::Error::Damaged { table: SearchRows::FORMAT.to_owned(), what: what.to_owned() }
 }
 
 /// The row under `key`, if there is one.
@@ -173,13 +173,7 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows;
 
 impl Projection for SearchRows {
-    const FORMAT: Format = Format {
-        name: "search-rows-4",
-        shelves: &[
-            Shelf { kind: b'i', tail_bytes: 1, mask: 0xf0 },
-            Shelf { kind: b'v', tail_bytes: 1, mask: 0xe0 },
-        ],
-    };
+    const FORMAT: &str = "search-rows-5";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();

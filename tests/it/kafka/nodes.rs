@@ -7,7 +7,7 @@ use std::thread::scope;
 use kymo::archive::state::FORMAT;
 use kymo::base::Position;
 use kymo::log::embedded::follow::SegmentReader;
-use kymo::tables::Table;
+use kymo::tables::{Keeping, Table};
 
 use crate::kit::dicom::{Instance, red_triangle};
 use crate::kit::history::{happen, send};
@@ -73,7 +73,7 @@ fn a_row_too_many_and_another_archive_are_found_out() {
     assert!(two.stop().success());
     let log =
         SegmentReader::new(&data[1].join("log"), Position(0)).log_id().expect("a log").expect("its name");
-    let state = Table::open(&data[1].join("archive"), &FORMAT, log, 1 << 20).expect("the state");
+    let state = Table::open(&data[1].join("archive"), FORMAT, log, Keeping::default()).expect("the state");
     let cursor = state.cursor().expect("its cursor");
     let mut batch = state.batch();
     batch.put(b"Lnobody".to_vec(), b"knows of this row".to_vec());

@@ -30,7 +30,7 @@ use kymo::log::kafka::{self, KafkaLog};
 use kymo::log::memory::MemoryLog;
 use kymo::projections::CommitSource;
 use kymo::projections::search::Search;
-use kymo::tables::Table;
+use kymo::tables::{Engine, Keeping, Table};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ pub(crate) const START: Stamp = Stamp(17_392_617_300_000_000);
 pub(crate) const LOG: Uuid = Uuid::from_u128(0x0195_0000_0000_7000_8000_0000_0000_0001);
 /// Longer than any machine takes for what a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-const CACHE_BYTES: u64 = 4 << 20;
+const KEEPING: Keeping = Keeping { engine: Engine::Fjall, cache_bytes: 4 << 20 };
 
 /// What an archive of a test stands on.
 #[derive(Clone)]
@@ -371,7 +371,7 @@ fn boot(
                 None => Blobs::open_local(&root.join("lake"), &root.join("staging")).expect("a lake"),
             };
             let here = boot_folder(root, boot);
-            let (state, why) = Table::open_or_begin_again(&here.join("state"), &FORMAT, LOG, CACHE_BYTES)
+            let (state, why) = Table::open_or_begin_again(&here.join("state"), FORMAT, LOG, KEEPING)
                 .expect("a state can be begun");
             let damaged = found == Found::Damaged("state");
             assert_eq!(why.is_some(), damaged, "what a crash leaves of the state can be opened: {why:?}");
@@ -386,7 +386,7 @@ fn boot(
         let source = Arc::new(Commits(archive.clone()));
         match views {
             None => Search::in_memory(source),
-            Some(folder) => Search::open(&folder, LOG, CACHE_BYTES, source),
+            Some(folder) => Search::open(&folder, LOG, KEEPING, source),
         }
         .expect("the view opens")
     });

@@ -13,6 +13,7 @@ use crate::base::{Partition, Position};
 use crate::event::{Commit, StoreMode};
 use crate::projections::CommitSource;
 use crate::projections::search::Search;
+use crate::tables::Keeping;
 
 /// Gives the commits before `held` only while the gate is open: a successor waits there, the view that is
 /// past them does not.
@@ -46,7 +47,7 @@ impl CommitSource for Gate {
 }
 
 fn open(folder: &Path, gate: &Arc<Gate>) -> Search {
-    Search::open(folder, LOG, 1 << 20, Arc::clone(gate) as _).unwrap()
+    Search::open(folder, LOG, Keeping::default(), Arc::clone(gate) as _).unwrap()
 }
 
 async fn until(what: &str, mut done: impl FnMut() -> bool) {

@@ -13,12 +13,13 @@ use crate::dicom::uid::Uid;
 use crate::event::{Scope, StoreMode};
 use crate::projections::search::query::Resource;
 use crate::projections::search::{Search, SearchError};
+use crate::tables::Keeping;
 
 pub(super) const SOON: Duration = Duration::from_secs(60);
 pub(super) const LOG: Uuid = Uuid::from_u128(7);
 
 fn open(folder: &Path, log: Uuid, source: &Arc<Commits>) -> Search {
-    Search::open(folder, log, 1 << 20, Arc::clone(source) as _).unwrap()
+    Search::open(folder, log, Keeping::default(), Arc::clone(source) as _).unwrap()
 }
 
 pub(super) fn named(id: &str) -> serde_json::Value {

@@ -1,0 +1,81 @@
+//! The rows of a table in a log-structured merge tree, fjall.
+//!
+//! Its memory does not grow with the rows.
+//! Layout: one keyspace; blocks and journal carry checksums.
+//! Invariant: whatever fjall does, a panic included, ends as [`Error::Damaged`].
+//! Elsewhere: when rows change together (`tables`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Error, Map, RowIter, guarded};
+
+/// Rows that changed are held in memory up to this size, and then written out as a sorted file.
+const IN_MEMORY_BYTES: u64 = 16 << 20;
+/// One writes out while the other merges.
+const WORKERS: usize = 2;
+/// What fjall puts in its folder first.
+const MARK: &str = "version";
+
+/// One sorted map on disk.
+pub(super) struct OnFjall {
+    db: Database,
+    rows: Keyspace,
+    folder: PathBuf,
+}
+
+impl OnFjall {
+    /// Opens or creates the map in `folder`; `cache_bytes` bounds the cache of blocks.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        super::unless_of_another_engine(folder, MARK)?;
+        let (db, rows) = guarded(folder, || {
+            let db = Database::builder(folder).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY_BYTES);
+            let rows = db.keyspace("rows", options)?;
+            Ok::<_, fjall::Error>((db, rows))
+        })?;
+        Ok(Self { db, rows, folder: folder.to_owned() })
+    }
+
+    fn guarded<T>(&self, call: impl FnOnce() -> Result<T, fjall::Error>) -> Result<T, Error> {
+        guarded(&self.folder, call)
+    }
+}
+
+impl Map for OnFjall {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.guarded(|| self.rows.get(key))?.map(|value| value.to_vec()))
+    }
+
+    fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
+        let mut batch = self.db.batch();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&self.rows, key, value),
+                None => batch.remove(&self.rows, key),
+            }
+        }
+        self.guarded(|| batch.commit())
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.guarded(|| self.db.persist(PersistMode::SyncAll))
+    }
+
+    fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_> {
+        let mut rows = match self.guarded(|| Ok(self.rows.range(range))) {
+            Ok(rows) => rows,
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
+        Box::new(std::iter::from_fn(move || {
+            let next = self.guarded(|| {
+                let row = if backwards { rows.next_back() } else { rows.next() };
+                row.map(fjall::Guard::into_inner).transpose()
+            });
+            next.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).transpose()
+        }))
+    }
+}
