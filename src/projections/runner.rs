@@ -28,6 +28,8 @@ use crate::tables::{self, Keeping, Table};
 const ROWS_PER_BATCH: usize = 8_192;
 /// Lots of commits fetched ahead of the batch being written, while the view catches up.
 const LOTS_AHEAD: usize = 2;
+/// Commits behind the fold from which on it is worth a thread of its own to fetch them.
+const FAR_BEHIND: u64 = 8_192;
 /// Pause after a failure of the source or of a folder, before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest wait for readers of a damaged table before its folder is deleted under them.
@@ -320,7 +322,9 @@ impl<P: Projection> Shared<P> {
             }
             head.mark_unchanged();
             let before = cursor;
-            let advanced = match target {
+            let folded = *head.borrow();
+            let behind = folded.0.saturating_sub(cursor.0) > FAR_BEHIND;
+            let advanced = match target.or(behind.then_some(folded)) {
                 Some(end) => self.catch_up(table, &mut cursor, end, &mut target),
                 None => self.advance(table, &mut cursor),
             };

@@ -103,6 +103,7 @@ struct Decided {
 fn decide(table: &Table, records: &[Record], bodies: Option<&Arc<dyn Bodies>>) -> Result<Decided, FoldError> {
     let mut batch = table.batch();
     let mut meta = Meta::load(&batch)?;
+    let before = meta.time;
     let mut cursor = table.cursor()?;
     let mut commits = Vec::with_capacity(records.len());
     for record in records {
@@ -125,7 +126,7 @@ fn decide(table: &Table, records: &[Record], bodies: Option<&Arc<dyn Bodies>>) -
         commits.push(Arc::new(Commit { position: record.position, time: meta.time, event, outcome }));
         cursor = cursor.next();
     }
-    forget_ids(&mut batch, meta.time)?;
+    forget_ids(&mut batch, before, meta.time)?;
     meta.store(&mut batch);
     Ok(Decided { commits, meta, changes: batch.into_changes(), cursor })
 }
@@ -189,9 +190,11 @@ fn id_key(valid_until: Stamp, id: Uuid) -> Vec<u8> {
     Key::of(b'E').number(ticks).bytes(id.as_bytes()).build()
 }
 
-/// An event past its validity is refused for that alone, so its id need not be kept.
-fn forget_ids(batch: &mut Batch<'_>, time: Stamp) -> Result<(), tables::Error> {
-    let from = Key::of(b'E').build();
+/// An event past its validity is refused for that alone, so its id need not be kept. What ended before
+/// `before`, the end of the run before, was forgotten then; to look there again is to walk over all that a merge
+/// tree has deleted and not yet merged away.
+fn forget_ids(batch: &mut Batch<'_>, before: Stamp, time: Stamp) -> Result<(), tables::Error> {
+    let from = id_key(before, Uuid::nil());
     let end = id_key(time, Uuid::nil());
     let old: Result<Vec<_>, _> = batch
         .range(Bound::Included(&from), Bound::Excluded(&end))
