@@ -95,6 +95,16 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
 
+    /// Proxies whose X-Forwarded-Host, -Prefix and -Proto are believed: addresses or ranges, comma separated [default: none]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
+    trusted_proxies: Option<Vec<String>>,
+
+    /// API versions to call deprecated in answers, comma separated [default: none]
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
+    deprecate_version: Option<Vec<String>>,
+
     /// Workspace name in the paths of the lake [default: kymo]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,10 +135,20 @@ pub struct Given {
     #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
     body_window: Option<Duration>,
 
+    /// Time that an answer waits for its client within which at least 8 KiB of it must be taken [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    write_window: Option<Duration>,
+
     /// How long a connection may take to send the headers of its next request [default: 1min]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
     head_time: Option<Duration>,
+
+    /// The 128 bytes before DICM: `keep`, `zero`, or `refuse-executable` [default: keep]
+    #[arg(long, value_name = "RULE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preamble: Option<String>,
 
     /// Most parts of one store request [default: 20000]
     #[arg(long, value_name = "N")]
@@ -476,6 +496,10 @@ mod tests {
             (&["--max-record", "1KiB"], "'max-record'"),
             (&["--blobs", "gs://bucket"], "'blobs'"),
             (&["--etag", "strict"], "'etag'"),
+            (&["--preamble", "drop"], "'preamble'"),
+            (&["--trusted-proxies", "10.0.0.1,proxy"], "'trusted-proxies'"),
+            (&["--deprecate-version", "v7"], "'deprecate-version'"),
+            (&["--write-window", "0s"], "'write-window'"),
             (&["--blobs", "lake", "--blob-cache", "cache"], "'blob-cache'"),
             (&["--blobs", "s3://bucket", "--blob-connections", "0"], "'blob-connections'"),
         ] {

@@ -157,6 +157,7 @@ impl Ingest {
     /// [`SubmitError`]; the request has to be given up.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), SubmitError> {
         let current = self.current.as_mut().expect("bytes come between the begin and the end of a part");
+        let bytes = self.archive.0.parts.settings.preambles.pass(bytes, current.bytes);
         current.bytes += bytes.len() as u64;
         let Ok(scanner) = &mut current.scan else { return Ok(()) };
         if let Err(error) = scanner.feed(&bytes) {
@@ -193,6 +194,9 @@ impl Ingest {
             return unreadable("the part is empty".to_owned());
         }
         let scanned = match current.scan.and_then(Scanner::finish) {
+            Ok(scanned) if self.archive.0.parts.settings.preambles.refuses(scanned.preamble) => {
+                return unreadable("the preamble begins as a program does".to_owned());
+            }
             Ok(scanned) => scanned,
             Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
             Err(error) => return unreadable(error.to_string()),

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::base::{Clock, Ids, Partition, Position, Stamp};
 use crate::blob::{self, Blobs, Lake};
+use crate::dicom::preamble::Preambles;
 use crate::dicom::scan::Limits;
 use crate::event::Actor;
 use crate::log::{self, Log};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub metadata_in_flight_bytes: usize,
     /// Most parts of one store request.
     pub parts: usize,
+    /// What is done about the preambles of files.
+    pub preambles: Preambles,
     /// How long after the later of clock and feed time an event may still take effect.
     pub validity: Duration,
     /// How long a request waits for its outcome.
@@ -71,6 +74,7 @@ impl Default for Settings {
             headers_wait: Duration::from_secs(30),
             metadata_in_flight_bytes: 128 << 20,
             parts: 20_000,
+            preambles: Preambles::Keep,
             validity: Duration::from_secs(300),
             outcome_wait: Duration::from_secs(60),
             stale_reads: StaleReads::Refused,

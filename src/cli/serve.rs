@@ -63,7 +63,7 @@ async fn open(config: &Config, listener: TcpListener) -> anyhow::Result<(TcpList
     let health = Health::new(Arc::new(SystemClock));
     health.set("log", Status::Unhealthy, "the log is being opened");
     let (done, settings) = (CancellationToken::new(), config.http.clone());
-    let (ending, router) = (done.clone(), http::starting(health.clone()));
+    let (ending, router) = (done.clone(), http::starting(health.clone(), config.http.clone()));
     let first = TcpListener::from_std(listener.try_clone()?)?;
     let answering = tokio::spawn(async move {
         server::serve(first, router, &settings, ending.cancelled_owned()).await;

@@ -45,6 +45,10 @@ impl Given {
                 Some(0) => return Err(impossible("max-parts", "at least 1".to_owned())),
                 given => given.unwrap_or(default.parts),
             },
+            preambles: match &self.preamble {
+                Some(rule) => rule.parse().map_err(|why| impossible("preamble", why))?,
+                None => default.preambles,
+            },
             validity: nonzero("validity", self.validity, default.validity)?,
             outcome_wait: nonzero("outcome-wait", self.outcome_wait, default.outcome_wait)?,
             stale_reads: match self.allow_stale_reads {
@@ -67,8 +71,15 @@ impl Given {
         let cors = if origins.is_empty() { None } else { Some(self.cors(&origins)?) };
         Ok(http::Settings {
             public_url: self.public_url.clone(),
+            trusted_proxies: {
+                let proxies = self.trusted_proxies.iter().flatten().map(|proxy| proxy.parse());
+                proxies.collect::<Result<_, _>>().map_err(|why| impossible("trusted-proxies", why))?
+            },
+            deprecated: http::Deprecated::parse(self.deprecate_version.as_deref().unwrap_or_default())
+                .map_err(|why| impossible("deprecate-version", why))?,
             body_bytes: positive("max-body", self.max_body, 8 << 30)?,
             body_window: nonzero("body-window", self.body_window, default.body_window)?,
+            write_window: nonzero("write-window", self.write_window, default.write_window)?,
             head_time: nonzero("head-time", self.head_time, default.head_time)?,
             connections: match self.max_connections {
                 Some(0) => return Err(impossible("max-connections", "at least 1".to_owned())),

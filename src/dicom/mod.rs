@@ -7,6 +7,7 @@
 pub mod frames;
 pub(crate) mod header;
 pub mod json;
+pub mod preamble;
 pub mod scan;
 mod text;
 pub mod uid;

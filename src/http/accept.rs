@@ -123,6 +123,17 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// The media types its answers come in.
+    pub(super) fn media_types(self) -> Vec<&'static str> {
+        let of = |row: &Row| if row.form == Form::Single { row.media } else { RELATED };
+        let mut types: Vec<_> = self.rows().iter().map(of).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
+}
+
 impl Row {
     /// What the entry selects here, and whether it asks for `*` in words.
     fn select(&self, entry: &MediaType) -> Option<(Selected, bool)> {

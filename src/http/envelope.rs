@@ -1,8 +1,10 @@
 //! What surrounds every request and every answer: ids, common headers, versions, positions, counts.
 //!
-//! Invariant: every answer carries `x-request-id` and `X-Content-Type-Options`, every answer of a versioned
-//! route `api-supported-versions`, every answer to a write `Kymo-Position`.
+//! Invariant: every answer carries `x-request-id` and `X-Content-Type-Options`, every answer below a version
+//! `api-supported-versions`, `Cache-Control` and `Vary`, every answer to a write `Kymo-Position`.
 //! Elsewhere: the routes (`http::router`), the meaning of positions (`archive`).
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -16,9 +18,10 @@ use tracing::Instrument;
 
 use super::counted::Counted;
 use super::error::Error;
+use super::peers::Ends;
 use super::routing::{self, SUPPORTED, Target, Version};
 use super::urls::Base;
-use super::{App, left_out};
+use super::{App, Settings, left_out};
 use crate::archive::Asking;
 use crate::base::{Partition, Position};
 use crate::event::Actor;
@@ -28,6 +31,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KYMO_POSITION: HeaderName = HeaderName::from_static("kymo-position");
 const KYMO_MIN_POSITION: HeaderName = HeaderName::from_static("kymo-min-position");
 const API_SUPPORTED_VERSIONS: HeaderName = HeaderName::from_static("api-supported-versions");
+const API_DEPRECATED_VERSIONS: HeaderName = HeaderName::from_static("api-deprecated-versions");
 /// Longest request id taken from a client.
 const REQUEST_ID_LENGTH: usize = 128;
 
@@ -90,19 +94,42 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     let trace_id = request.headers().get(&TRACEPARENT).and_then(|text| trace_id(text.to_str().ok()?));
     let id = HeaderValue::from_str(&request_id);
     let span = tracing::info_span!("request", request_id, trace_id);
+    let versioned = routing::is_versioned(request.uri().path());
     let too_long = request.uri().to_string().len() > app.settings.uri_bytes;
     request.extensions_mut().insert(Ids { request_id, trace_id });
     let mut response =
         if too_long { Error::UriTooLong.into_response() } else { next.run(request).instrument(span).await };
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    mark(&mut response, versioned, &app.settings);
     if let Ok(id) = id {
-        headers.insert(REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id);
     }
     if is_head && !response.headers().contains_key(CONTENT_LENGTH) {
         *response.body_mut() = left_out();
     }
     counted.answered(response)
+}
+
+/// The headers that every answer has, and every answer below a version.
+fn mark(response: &mut Response, versioned: bool, settings: &Settings) {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !versioned {
+        return;
+    }
+    headers.insert(API_SUPPORTED_VERSIONS, HeaderValue::from_static(SUPPORTED));
+    if let Some(deprecated) = settings.deprecated.header() {
+        headers.insert(API_DEPRECATED_VERSIONS, deprecated.clone());
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Origin, Accept"));
+}
+
+/// What marks the answers of an archive that is being opened.
+pub(super) async fn marked(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+    let versioned = routing::is_versioned(request.uri().path());
+    let mut response = next.run(request).await;
+    mark(&mut response, versioned, &settings);
+    response
 }
 
 /// The two routers behind the versions.
@@ -118,21 +145,22 @@ pub(super) struct Doors {
 
 /// Leads a request to its router.
 pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -> Response {
+    if let Err(error) = unguarded(request.uri()) {
+        return error.into_response();
+    }
     match routing::target(request.uri().path()) {
         Target::Plain { path } => {
             *request.uri_mut() = with_path(request.uri(), &path);
-            match unguarded(request.uri()) {
-                Ok(()) => open(doors.plain, request).await,
-                Err(error) => error.into_response(),
-            }
+            open(doors.plain, request).await
         }
-        Target::UnknownVersion => versioned_headers(Error::UnsupportedVersion.into_response()),
+        Target::UnknownVersion => Error::UnsupportedVersion.into_response(),
         Target::Versioned { version, partition, path } => {
             let ids = request.extensions().get::<Ids>().cloned();
             let Some(ids) = ids else {
                 return Error::Internal("a request has no id".to_owned()).into_response();
             };
-            let base = Base::of(&doors.app.settings, request.uri(), request.headers(), version);
+            let ends = request.extensions().get::<Ends>();
+            let base = Base::of(&doors.app.settings, ends, request.uri(), request.headers(), version);
             *request.uri_mut() = with_path(request.uri(), &path);
             request.extensions_mut().insert(Asked { version, base, ids, partition });
             versioned(doors, request).await
@@ -144,8 +172,7 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
 async fn versioned(doors: Doors, request: Request) -> Response {
     let app = doors.app;
     let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
-    let checked = unguarded(request.uri()).and_then(|()| app.ready());
-    let response = match checked.and_then(|()| min_position(request.headers())) {
+    let mut response = match app.ready().and_then(|()| min_position(request.headers())) {
         Err(error) => error.into_response(),
         Ok(None) => open(doors.versioned, request).await,
         Ok(Some(position)) => match app.passed(position).await {
@@ -153,7 +180,6 @@ async fn versioned(doors: Doors, request: Request) -> Response {
             Ok(()) => open(doors.versioned, request).await,
         },
     };
-    let mut response = versioned_headers(response);
     if is_write && !response.headers().contains_key(&KYMO_POSITION) {
         // What was refused before it reached the log is settled with what this node has passed.
         let passed = app.archive.progress().next.0.checked_sub(1);
@@ -179,14 +205,6 @@ pub(super) fn set_position(response: &mut Response, position: Option<Position>) 
     if let Some(position) = position {
         response.headers_mut().insert(KYMO_POSITION, HeaderValue::from(position.0));
     }
-}
-
-fn versioned_headers(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(API_SUPPORTED_VERSIONS, HeaderValue::from_static(SUPPORTED));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Origin, Accept"));
-    response
 }
 
 fn unguarded(uri: &Uri) -> Result<(), Error> {

@@ -2,15 +2,18 @@
 //!
 //! Elsewhere: who reports health and what is measured (`ops`).
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
-use super::App;
+use super::{App, Settings, envelope};
 use crate::ops;
 use crate::ops::health::{Report, Status};
 
@@ -38,7 +41,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// What is answered while the archive is being opened: how that goes, and 503 to all else.
-pub fn starting(health: ops::health::Health) -> Router {
+pub fn starting(health: ops::health::Health, settings: Settings) -> Router {
     let check = async move |State(health): State<ops::health::Health>| {
         (StatusCode::SERVICE_UNAVAILABLE, [JSON], json(&health.report()))
     };
@@ -49,7 +52,8 @@ pub fn starting(health: ops::health::Health) -> Router {
             "The archive is being opened; try again later.",
         )
     };
-    Router::new().route("/health/check", get(check)).fallback(refuse).with_state(health)
+    let marked = from_fn_with_state(Arc::new(settings), envelope::marked);
+    Router::new().route("/health/check", get(check)).fallback(refuse).layer(marked).with_state(health)
 }
 
 #[derive(Serialize)]

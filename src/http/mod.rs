@@ -1,7 +1,8 @@
 //! Requests into events or questions, results into answers (DICOMweb, PS3.18; `studies.md`, `change-feed.md`).
 //!
 //! A request passes [`envelope`] (ids, common headers), CORS, [`envelope::dispatch`] (guard, version,
-//! readiness, `Kymo-Min-Position`) and then one of two routers: below a version, or outside any.
+//! readiness, `Kymo-Min-Position`) and then one of two routers: below a version, or outside any. Both are made
+//! from the tables of [`routes`], and so is their description.
 //! A handler's arguments are the contract's order of checks.
 //!
 //! Invariant: only `error` chooses a status for what went wrong.
@@ -14,8 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::middleware::from_fn_with_state;
 use futures_util::stream;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -37,6 +37,9 @@ mod etag;
 mod health;
 mod media;
 mod multipart;
+mod openapi;
+mod peers;
+mod routes;
 mod routing;
 pub mod server;
 mod settings;
@@ -44,7 +47,8 @@ mod studies;
 mod urls;
 
 pub use health::starting;
-pub use settings::{BadCors, Cors, Settings};
+pub use peers::Network;
+pub use settings::{BadCors, Cors, Deprecated, Settings};
 
 use error::Error;
 
@@ -147,46 +151,12 @@ fn left_out() -> Body {
 
 /// Everything the archive answers.
 pub fn router(app: App) -> Router {
-    let doors =
-        envelope::Doors { versioned: versioned(app.clone()), plain: plain(app.clone()), app: app.clone() };
+    let versioned = routes::router(routes::versioned(), app.clone());
+    let plain = routes::router(routes::plain(), app.clone());
+    let doors = envelope::Doors { versioned, plain, app: app.clone() };
     let mut router = Router::new().fallback(envelope::dispatch).with_state(doors);
     if let Some(cors) = &app.settings.cors {
         router = router.layer(cors.layer());
     }
     router.layer(CatchPanicLayer::custom(error::panicked)).layer(from_fn_with_state(app, envelope::envelope))
-}
-
-/// Routes below `/v{n}`; literals in lower case, without version and partition segment.
-fn versioned(app: App) -> Router {
-    use studies::{delete, frames, metadata, retrieve, search, store};
-    let study = get(retrieve::retrieve).post(store::create).put(store::upsert).delete(delete::delete);
-    let files = get(retrieve::retrieve).delete(delete::delete);
-    Router::new()
-        .route("/studies", get(search::search).post(store::create).put(store::upsert))
-        .route("/series", get(search::search))
-        .route("/instances", get(search::search))
-        .route("/studies/{study}/series", get(search::search))
-        .route("/studies/{study}/instances", get(search::search))
-        .route("/studies/{study}/series/{series}/instances", get(search::search))
-        .route("/studies/{study}", study)
-        .route("/studies/{study}/metadata", get(metadata::metadata))
-        .route("/studies/{study}/series/{series}", files.clone())
-        .route("/studies/{study}/series/{series}/metadata", get(metadata::metadata))
-        .route("/studies/{study}/series/{series}/instances/{instance}", files)
-        .route("/studies/{study}/series/{series}/instances/{instance}/metadata", get(metadata::metadata))
-        .route("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(frames::frames))
-        .route("/changefeed", get(change_feed::list))
-        .route("/changefeed/latest", get(change_feed::latest))
-        .route("/partitions", get(envelope::partitions))
-        .route_layer(from_fn(counted::remember_route))
-        .with_state(app)
-}
-
-/// Routes outside any version.
-fn plain(app: App) -> Router {
-    Router::new()
-        .route("/health/check", get(health::check))
-        .route("/metrics", get(health::metrics))
-        .route_layer(from_fn(counted::remember_route))
-        .with_state(app)
 }

@@ -79,8 +79,7 @@ pub(super) fn target(path: &str) -> Target {
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let first = segments.first().copied().unwrap_or_default();
     let Some(version) = Version::parse(first) else {
-        let digit = first.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
-        if digit && first.starts_with(['v', 'V']) {
+        if looks_like_version(first) {
             return Target::UnknownVersion;
         }
         return Target::Plain { path: path.to_ascii_lowercase() };
@@ -116,6 +115,16 @@ fn lower_literals(segments: &[&str]) -> String {
         }
     }
     path
+}
+
+/// Whether a path begins with a version, be it one that nobody knows.
+pub(super) fn is_versioned(path: &str) -> bool {
+    let first = path.strip_prefix('/').unwrap_or(path).split('/').next().unwrap_or_default();
+    Version::parse(first).is_some() || looks_like_version(first)
+}
+
+fn looks_like_version(segment: &str) -> bool {
+    segment.starts_with(['v', 'V']) && segment.as_bytes().get(1).is_some_and(u8::is_ascii_digit)
 }
 
 /// Whether the raw query holds `<`, plain or percent-encoded, for which a request is refused before routing

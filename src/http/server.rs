@@ -1,8 +1,8 @@
 //! The socket: connections in, HTTP/1.1 and HTTP/2 without TLS, a stop that lets running requests finish.
 //!
 //! Invariant: without leave no address but a loopback one is bound: there is no authentication.
-//! Invariant: connections, header bytes, header time, streams and the time a client may leave an answer
-//! untouched are bounded.
+//! Invariant: connections, header bytes, header time and streams are bounded, and so is the time in which a
+//! client must take a share of the answer that waits for it.
 //! Elsewhere: what is answered (`http::router`).
 
 use std::future::Future;
@@ -14,6 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -22,9 +24,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tower::ServiceExt;
 
 use super::Settings;
+use super::peers::Ends;
 
 /// Whether others than this machine may reach the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +97,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         while running.try_join_next().is_some() {}
-        let stream = match stream {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match stream {
+            Ok((stream, peer)) => (stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
                 sleep(ACCEPT_PAUSE).await;
@@ -103,8 +107,15 @@ pub async fn serve(
         };
         // Small answers go out at once; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Patient::new(stream, settings.head_time, settings.write_time));
-        let connection = builder.serve_connection(io, TowerToHyperService::new(router.clone())).into_owned();
+        // A socket without an address of its own is gone already; the connection will end by itself.
+        let local = stream.local_addr().unwrap_or(peer);
+        let ends = Ends { peer: peer.ip(), local };
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ends);
+            request
+        });
+        let io = TokioIo::new(Patient::new(stream, settings));
+        let connection = builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
         let connection = graceful.watch(connection);
         running.spawn(async move {
             if let Err(error) = connection.await {
@@ -150,15 +161,26 @@ struct Patient {
     stream: TcpStream,
     /// Bytes of the preface not come yet, and the time left for them.
     silent: Option<(usize, Pin<Box<Sleep>>)>,
-    write_time: Duration,
-    /// Runs while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+}
+
+/// How fast a client must take what is written to it. Only the time counts in which a write waits.
+struct Pace {
+    window: Duration,
+    bytes_per_window: usize,
+    /// Waiting time left, and bytes still to be taken, in this window.
+    left: Duration,
+    wanted: usize,
+    /// Since when a write waits, and until when it may.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, head_time: Duration, write_time: Duration) -> Self {
-        let silent = Some((PREFACE_BYTES, Box::pin(sleep(head_time))));
-        Self { stream, silent, write_time, waiting: None }
+    fn new(stream: TcpStream, settings: &Settings) -> Self {
+        let silent = Some((PREFACE_BYTES, Box::pin(sleep(settings.head_time))));
+        let (window, bytes_per_window) = (settings.write_window, settings.write_bytes_per_window);
+        let pace = Pace { window, bytes_per_window, left: window, wanted: bytes_per_window, waiting: None };
+        Self { stream, silent, pace }
     }
 
     /// Passes on what a read came to, `come` bytes with it. A client that is silent for too long is an error.
@@ -177,19 +199,32 @@ impl Patient {
         }
         read
     }
+}
 
-    /// Passes on what a write came to; one that has waited too long is an error.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = None;
-            return written;
+impl Pace {
+    /// Passes on what a write came to. When too little was taken in too long a wait, that is an error.
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(ended) = written else {
+            let left = self.left;
+            let (_, end) = self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+            return match end.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                Poll::Pending => Poll::Pending,
+            };
+        };
+        if let Some((since, _)) = self.waiting.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
         }
-        let time = self.write_time;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(time)));
-        match waiting.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        self.wanted = self.wanted.saturating_sub(*ended.as_ref().unwrap_or(&0));
+        if self.wanted == 0 {
+            (self.left, self.wanted) = (self.window, self.bytes_per_window);
         }
+        Poll::Ready(ended)
+    }
+
+    /// The same for what writes no bytes.
+    fn watch_end(&mut self, cx: &mut Context<'_>, ended: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.watch(cx, ended.map_ok(|()| 0)).map_ok(|_| ())
     }
 }
 
@@ -209,7 +244,7 @@ impl AsyncRead for Patient {
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
+        self.pace.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -218,7 +253,7 @@ impl AsyncWrite for Patient {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, written)
+        self.pace.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -227,12 +262,12 @@ impl AsyncWrite for Patient {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        self.pace.watch_end(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, closed)
+        self.pace.watch_end(cx, closed)
     }
 }
 

@@ -8,15 +8,20 @@ use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, 
 use axum::http::{HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders, Vary};
 
+use super::peers::Network;
+use super::routing::SUPPORTED;
+
 /// How requests are met.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `https://host[:port][/base]` that the URLs in answers begin with; `None` takes each request's own
     /// authority.
     pub public_url: Option<String>,
-    /// Whether `X-Forwarded-Host`, `-Prefix` and `-Proto` are taken from whoever sends them: only behind a
-    /// proxy that sets them itself (`studies.md` §1.7).
-    pub trust_forwarded: bool,
+    /// Peers whose `X-Forwarded-Host`, `-Prefix` and `-Proto` are believed (`studies.md` §1.7): proxies that
+    /// set them themselves.
+    pub trusted_proxies: Vec<Network>,
+    /// API versions that callers should leave.
+    pub deprecated: Deprecated,
     /// Most bytes of one request's body (`studies.md` §2.4).
     pub body_bytes: u64,
     /// Within each such time of waiting for a body, `body_bytes_per_window` must come.
@@ -29,8 +34,10 @@ pub struct Settings {
     pub head_bytes: usize,
     /// How long a connection may take to send the headers of its next request.
     pub head_time: Duration,
-    /// How long a client may take nothing of an answer that is waiting for it.
-    pub write_time: Duration,
+    /// Within each such time that an answer waits for its client, `write_bytes_per_window` must be taken.
+    pub write_window: Duration,
+    /// See `write_window`.
+    pub write_bytes_per_window: usize,
     /// Longest wait for a position to be passed by the views (`Kymo-Min-Position`, after a write).
     pub position_time: Duration,
     /// Connections served at once; others wait to be taken.
@@ -47,20 +54,50 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             public_url: None,
-            trust_forwarded: false,
+            trusted_proxies: Vec::new(),
+            deprecated: Deprecated::default(),
             body_bytes: 4 << 30,
             body_window: Duration::from_secs(30),
             body_bytes_per_window: 8 << 10,
             uri_bytes: 48 << 10,
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(60),
-            write_time: Duration::from_secs(60),
+            write_window: Duration::from_secs(30),
+            write_bytes_per_window: 8 << 10,
             position_time: Duration::from_secs(10),
             connections: 2048,
             streams_per_connection: 128,
             stop_time: Duration::from_secs(20),
             cors: None,
         }
+    }
+}
+
+/// API versions an operator has marked deprecated (`studies.md` §1.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deprecated(Option<HeaderValue>);
+
+impl Deprecated {
+    /// Checks a list of versions, as `v1` or `1`.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn parse(versions: &[String]) -> Result<Self, String> {
+        let known = |text: &String| {
+            let number = text.strip_prefix(['v', 'V']).unwrap_or(text);
+            SUPPORTED.split(", ").find(|known| known.eq_ignore_ascii_case(number)).ok_or_else(|| text.clone())
+        };
+        let named = versions.iter().map(known).collect::<Result<Vec<_>, _>>();
+        let named = named.map_err(|bad| format!("'{bad}' is none of {SUPPORTED}"))?;
+        let in_order = SUPPORTED.split(", ").filter(|version| named.contains(version)).collect::<Vec<_>>();
+        Ok(Self((!in_order.is_empty()).then(|| {
+            HeaderValue::from_str(&in_order.join(", ")).expect("digits, letters, dots and commas are legal")
+        })))
+    }
+
+    /// Value of `api-deprecated-versions`.
+    pub(super) fn header(&self) -> Option<&HeaderValue> {
+        self.0.as_ref()
     }
 }
 
@@ -175,6 +212,20 @@ mod tests {
         Cors::parse(&owned(origins), &owned(headers), &owned(methods), age, credentials)
             .err()
             .map(|bad| bad.setting)
+    }
+
+    #[test]
+    fn deprecated_versions_are_known_ones_and_told_in_order() {
+        let parse =
+            |list: &[&str]| Deprecated::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let told =
+            |list: &[&str]| parse(list).unwrap().header().map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&["v1"]).as_deref(), Some("1"));
+        assert_eq!(told(&["1", "V1.0-Prerelease", "v1"]).as_deref(), Some("1.0-prerelease, 1"));
+        for bad in ["v3", "", "v", "1.0", "1, 2"] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

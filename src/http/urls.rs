@@ -3,6 +3,8 @@
 //! Invariant: a URL in an answer is absolute and carries the version of its request (`studies.md` §1.7).
 //! Elsewhere: letter case, version and partition segment (`routing`).
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -11,6 +13,7 @@ use percent_encoding::percent_decode;
 
 use super::Settings;
 use super::error::Error;
+use super::peers::Ends;
 use super::routing::Version;
 use crate::dicom::uid::Uid;
 use crate::event::{InstanceKey, Scope};
@@ -117,20 +120,41 @@ pub(super) struct Base(String);
 
 impl Base {
     /// The configured public address before what a trusted proxy says before the request's own authority
-    /// before its `Host`.
-    pub(super) fn of(settings: &Settings, uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
+    /// before its `Host` before the socket's address. What is no authority, prefix or scheme is passed over.
+    pub(super) fn of(
+        settings: &Settings,
+        ends: Option<&Ends>,
+        uri: &Uri,
+        headers: &HeaderMap,
+        version: Version,
+    ) -> Self {
         if let Some(public) = &settings.public_url {
             return Self(format!("{}/{version}", public.trim_end_matches('/')));
         }
-        let text =
-            |name: &str| headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
-        let forwarded = |name| if settings.trust_forwarded { text(name) } else { None };
-        let scheme = forwarded("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
-        let host = forwarded("x-forwarded-host").or(uri.authority().map(Authority::as_str)).or(text("host"));
-        let base = forwarded("x-forwarded-prefix").map_or("", |prefix| prefix.trim_matches('/'));
-        let slash = if base.is_empty() { "" } else { "/" };
-        let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("localhost"));
-        Self(format!("{scheme}://{host}{slash}{base}/{version}"))
+        let believed =
+            ends.is_some_and(|ends| settings.trusted_proxies.iter().any(|proxy| proxy.holds(ends.peer)));
+        let forwarded = |name| if believed { last_entry(headers, name) } else { None };
+        let scheme = forwarded("x-forwarded-proto").or(uri.scheme_str());
+        let secure = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        let own = uri.authority().map(Authority::as_str).or_else(|| headers.get("host")?.to_str().ok());
+        let own = own.map(str::trim).filter(|text| is_authority(text));
+        let host = match (forwarded("x-forwarded-host").filter(|text| is_authority(text)), own, ends) {
+            (Some(forwarded), _, _) => forwarded.to_owned(),
+            (None, Some(own), Some(ends)) if !believed && !secure => with_port(own, ends),
+            (None, Some(own), _) => own.to_owned(),
+            (None, None, Some(ends)) => ends.local.to_string(),
+            (None, None, None) => "localhost".to_owned(),
+        };
+        let prefix = forwarded("x-forwarded-prefix").map(|prefix| prefix.trim_matches('/'));
+        let prefix = prefix.filter(|prefix| is_path(prefix)).unwrap_or_default();
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        let scheme = if secure { "https" } else { "http" };
+        Self(format!("{scheme}://{host}{slash}{prefix}/{version}"))
+    }
+
+    /// The beginning itself, without a slash at its end.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The study.
@@ -141,6 +165,59 @@ impl Base {
     /// The instance.
     pub(super) fn instance(&self, key: &InstanceKey) -> String {
         format!("{}/studies/{}/series/{}/instances/{}", self.0, key.study, key.series, key.instance)
+    }
+}
+
+/// The last entry of a list header: what the peer itself put there, whatever its client sent.
+fn last_entry<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let line = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
+    line.rsplit(',').next().map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Whether a text is a host, with or without a port, and nothing else.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|n: u16| n > 0);
+    let is_name = |name: &str| {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        (1..=LONGEST_HOST).contains(&name.len()) && name.bytes().all(legal)
+    };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_name(host),
+    };
+    is_host && port.is_none_or(is_port)
+}
+
+/// Longest name of a host (RFC 1035 §2.3.4), in characters.
+const LONGEST_HOST: usize = 253;
+/// Longest prefix taken from a proxy, in characters.
+const LONGEST_PREFIX: usize = 1024;
+
+/// Whether a text is segments of a path that mean themselves.
+fn is_path(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(legal);
+    text.len() <= LONGEST_PREFIX && text.split('/').all(segment)
+}
+
+/// The authority with the port of the socket, where a client has left it out that speaks to the socket
+/// itself: `localhost`, or an address that is the socket's own.
+fn with_port(authority: &str, ends: &Ends) -> String {
+    let bare = authority.trim_start_matches('[').trim_end_matches(']');
+    let local = ends.local.ip().to_canonical();
+    let own = match bare.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical() == local,
+        Err(_) => bare.eq_ignore_ascii_case("localhost") && local.is_loopback(),
+    };
+    if own && ends.local.port() != 80 {
+        format!("{authority}:{}", ends.local.port())
+    } else {
+        authority.to_owned()
     }
 }
 
@@ -176,28 +253,112 @@ mod tests {
         assert_eq!(seen, expected);
     }
 
+    fn ends(peer: &str, local: &str) -> Ends {
+        Ends { peer: peer.parse().unwrap(), local: local.parse().unwrap() }
+    }
+
+    /// The beginning of URLs for a request from `peer` to 127.0.0.1:8042 behind the proxies of 10.0.0.0/8.
+    fn base(peer: &str, target: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let settings =
+            Settings { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Settings::default() };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let ends = ends(peer, "127.0.0.1:8042");
+        Base::of(&settings, Some(&ends), &target.parse().unwrap(), &map, Version::V2).as_str().to_owned()
+    }
+
     #[test]
-    fn urls_use_the_public_address_then_the_proxy_then_the_authority_then_the_host() {
-        let study = Uid::parse("1.2.3").unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert("host", HeaderValue::from_static("pacs:8080"));
-        headers.insert("x-forwarded-prefix", HeaderValue::from_static("/dicom/"));
-        let (plain, whole): (Uri, Uri) =
-            ("/v2/studies".parse().unwrap(), "http://other:1/v2/studies".parse().unwrap());
-        let url = |settings: &Settings, uri: &Uri, headers: &HeaderMap, version| {
-            Base::of(settings, uri, headers, version).study(&study)
-        };
-        let own = Settings::default();
-        assert_eq!(url(&own, &plain, &headers, Version::V2), "http://pacs:8080/v2/studies/1.2.3");
-        assert_eq!(url(&own, &whole, &headers, Version::V1), "http://other:1/v1/studies/1.2.3");
-        assert_eq!(url(&own, &plain, &HeaderMap::new(), Version::V1), "http://localhost/v1/studies/1.2.3");
-        let proxied = Settings { trust_forwarded: true, ..Settings::default() };
-        assert_eq!(url(&proxied, &plain, &headers, Version::V2), "http://pacs:8080/dicom/v2/studies/1.2.3");
-        headers.insert("x-forwarded-host", HeaderValue::from_static("gate"));
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        assert_eq!(url(&proxied, &whole, &headers, Version::V2), "https://gate/dicom/v2/studies/1.2.3");
-        let public = Settings { public_url: Some("https://a/b/".to_owned()), ..proxied };
-        let url = url(&public, &whole, &headers, Version::V1Prerelease);
-        assert_eq!(url, "https://a/b/v1.0-prerelease/studies/1.2.3");
+    fn urls_use_the_public_address_then_the_proxy_then_the_authority_then_the_host_then_the_socket() {
+        let plain = "/v2/studies";
+        let host = ("host", "pacs:8080");
+        assert_eq!(base("192.0.2.1", plain, &[host]), "http://pacs:8080/v2");
+        assert_eq!(base("192.0.2.1", "http://other:1/v2/studies", &[host]), "http://other:1/v2");
+        assert_eq!(base("192.0.2.1", "https://other/v2/studies", &[host]), "https://other/v2");
+        assert_eq!(base("192.0.2.1", plain, &[]), "http://127.0.0.1:8042/v2");
+        let forwarded = [
+            host,
+            ("x-forwarded-host", "gate"),
+            ("x-forwarded-proto", "HTTPS"),
+            ("x-forwarded-prefix", "/dicom/web/"),
+        ];
+        assert_eq!(base("10.1.2.3", plain, &forwarded), "https://gate/dicom/web/v2");
+        assert_eq!(base("::ffff:10.1.2.3", plain, &forwarded), "https://gate/dicom/web/v2");
+        // Each by itself.
+        assert_eq!(base("10.1.2.3", plain, &forwarded[..2]), "http://gate/v2");
+        assert_eq!(base("10.1.2.3", plain, &[host, forwarded[3]]), "http://pacs:8080/dicom/web/v2");
+        assert_eq!(base("10.1.2.3", plain, &[host, forwarded[2]]), "https://pacs:8080/v2");
+        // From anybody else they are nothing.
+        assert_eq!(base("192.0.2.1", plain, &forwarded), "http://pacs:8080/v2");
+        assert_eq!(base("127.0.0.1", plain, &forwarded), "http://pacs:8080/v2");
+        let public = Settings { public_url: Some("https://a/b/".to_owned()), ..Settings::default() };
+        let base = Base::of(&public, None, &plain.parse().unwrap(), &HeaderMap::new(), Version::V1Prerelease);
+        assert_eq!(base.study(&Uid::parse("1.2").unwrap()), "https://a/b/v1.0-prerelease/studies/1.2");
+    }
+
+    #[test]
+    fn what_is_no_host_prefix_or_scheme_never_comes_into_a_url() {
+        let forwarded = |name, value| base("10.1.2.3", "/v2/studies", &[("host", "pacs"), (name, value)]);
+        for bad in [
+            "a/b",
+            "a b",
+            "user@gate",
+            "gate:",
+            "gate:0",
+            "gate:65536",
+            "gate:x",
+            "a:b:1",
+            "[::1",
+            "[x]:1",
+            "\"",
+            "gate,",
+            "gate/..",
+            "<a>",
+            "%41",
+            "gate?x",
+            "gate#x",
+        ] {
+            assert_eq!(forwarded("x-forwarded-host", bad), "http://pacs/v2", "{bad}");
+        }
+        for (good, url) in [
+            ("gate:443", "http://gate:443/v2"),
+            ("[2001:db8::1]:8443", "http://[2001:db8::1]:8443/v2"),
+            ("[::1]", "http://[::1]/v2"),
+            // What the client sent stands before what the proxy put there.
+            ("evil.example, gate", "http://gate/v2"),
+        ] {
+            assert_eq!(forwarded("x-forwarded-host", good), url, "{good}");
+        }
+        for bad in
+            ["//evil.example", "/a/../b", "/a//b", "/.", "/a?b", "/a#b", "/a b", "/%2e%2e", "/<", "https://a"]
+        {
+            let url = forwarded("x-forwarded-prefix", bad);
+            assert!(url == "http://pacs/v2" || url == "http://pacs/evil.example/v2", "{bad}: {url}");
+        }
+        for bad in ["javascript", "ftp", "https://", "s"] {
+            assert_eq!(forwarded("x-forwarded-proto", bad), "http://pacs/v2", "{bad}");
+        }
+        let hosts = |host| base("192.0.2.1", "/v2/studies", &[("host", host)]);
+        for bad in ["a/b", "user@a", "a b", "<", ""] {
+            assert_eq!(hosts(bad), "http://127.0.0.1:8042/v2", "{bad}");
+        }
+    }
+
+    /// The Python dicomweb-client sends `Host` without its port.
+    #[test]
+    fn a_port_that_the_client_left_out_is_that_of_the_socket_it_speaks_to() {
+        let hosts = |host| base("192.0.2.1", "/v2/studies", &[("host", host)]);
+        assert_eq!(hosts("localhost"), "http://localhost:8042/v2");
+        assert_eq!(hosts("127.0.0.1"), "http://127.0.0.1:8042/v2");
+        assert_eq!(hosts("127.0.0.1:9"), "http://127.0.0.1:9/v2");
+        // It may be another machine's, or another port's, that leads here.
+        assert_eq!(hosts("pacs.example"), "http://pacs.example/v2");
+        assert_eq!(hosts("127.0.0.2"), "http://127.0.0.2/v2");
+        let proxied = base("10.0.0.1", "/v2/studies", &[("host", "localhost")]);
+        assert_eq!(proxied, "http://localhost/v2");
+        let six = ends("::1", "[::1]:8042");
+        assert_eq!(with_port("[::1]", &six), "[::1]:8042");
+        assert_eq!(with_port("localhost", &ends("127.0.0.1", "127.0.0.1:80")), "localhost");
     }
 }

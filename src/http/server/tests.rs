@@ -126,7 +126,7 @@ async fn a_client_that_takes_nothing_is_let_go() {
             Body::from_stream(endless)
         }),
     );
-    let settings = Settings { write_time: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings { write_window: Duration::from_millis(50), ..Settings::default() };
     let (address, _stop, _serving) = started(router, settings).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
@@ -142,5 +142,45 @@ async fn a_client_that_says_nothing_is_let_go() {
     for said in ["", "G", "GET / HTTP/1.1\r\nHost:", "PRI * HTTP/2.0\r\n\r\n"] {
         let answer = exchange(address, said.as_bytes()).await;
         assert!(!answer.contains(" 200 "), "{said}: {answer}");
+    }
+}
+
+/// Keeps the connection alive for ever by a byte now and then, were it only asked whether anything moves.
+#[tokio::test]
+async fn a_client_that_takes_too_little_is_let_go() {
+    let (sent, gone) = oneshot::channel::<()>();
+    let sent = Arc::new(parking_lot::Mutex::new(Some(sent)));
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            let guard = sent.lock().take();
+            let endless = futures_util::stream::repeat_with(move || {
+                let _held = &guard;
+                Ok::<_, io::Error>(vec![0u8; 64 << 10])
+            });
+            Body::from_stream(endless)
+        }),
+    );
+    // More than the client takes in the window, however the system cuts it into pieces.
+    let settings = Settings {
+        write_window: Duration::from_millis(300),
+        write_bytes_per_window: 1 << 30,
+        ..Settings::default()
+    };
+    let (address, _stop, _serving) = started(router, settings).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut taken = vec![0; 256 << 10];
+    let taking = async {
+        loop {
+            if stream.read(&mut taken).await.unwrap_or(0) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = taking => {}
+        ended = gone => assert!(ended.is_err(), "the body was dropped"),
     }
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::attributes::{
-    Attribute, Groups, Kind, MODALITIES_IN_STUDY, SERIES, SERIES_INSTANCE_UID, SERIES_INSTANCES,
-    SOP_INSTANCE_UID, STUDY, STUDY_INSTANCE_UID, STUDY_INSTANCES, Tag,
+    AVAILABLE_SYNTAXES, Attribute, Groups, Kind, MODALITIES_IN_STUDY, SERIES, SERIES_INSTANCE_UID,
+    SERIES_INSTANCES, SOP_INSTANCE_UID, STUDY, STUDY_INSTANCE_UID, STUDY_INSTANCES, Tag,
 };
 use super::find::Hit;
 use super::query::{Level, SearchQuery};
@@ -114,6 +114,7 @@ pub fn fields_for(query: &SearchQuery, version: Version) -> Fields {
     let computes = |tag: &Tag| match *tag {
         MODALITIES_IN_STUDY | STUDY_INSTANCES => levels.contains(&Level::Study),
         SERIES_INSTANCES => levels.contains(&Level::Series),
+        AVAILABLE_SYNTAXES => levels.contains(&Level::Instance),
         _ => false,
     };
     let computed: BTreeSet<Tag> = tags.iter().copied().filter(computes).collect();
@@ -166,6 +167,13 @@ pub fn compose(hit: &Hit, fields: &Fields, metadata: Option<&[u8]>) -> Result<Ve
             (SERIES_INSTANCES, Some(series)) => {
                 drop(elements.insert(*tag, element("IS", &[series.instances])))
             }
+            (AVAILABLE_SYNTAXES, _) => {
+                // What the file itself says of it came about elsewhere.
+                elements.remove(tag);
+                if let Some(syntax) = &hit.syntax {
+                    elements.insert(*tag, element("UI", &[syntax.as_str()]));
+                }
+            }
             _ => {}
         }
     }
@@ -183,7 +191,7 @@ pub fn compose(hit: &Hit, fields: &Fields, metadata: Option<&[u8]>) -> Result<Ve
 }
 
 fn add_merged(elements: &mut BTreeMap<Tag, String>, hit: &Hit, fields: &Fields) {
-    let Hit { study, series, instance, position: _ } = hit;
+    let Hit { study, series, instance, syntax: _, position: _ } = hit;
     let mut add = |tag: Tag, vr: &str, kind: Kind, value: &str| {
         if fields.tags.contains(&tag) {
             elements.insert(tag, if kind == Kind::Name { name(value) } else { element(vr, &[value]) });

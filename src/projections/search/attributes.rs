@@ -11,13 +11,16 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::folding;
+use crate::event::{Commit, Payload, Section};
 
 /// A tag as one number, group first.
 pub(super) type Tag = u32;
 
 pub(super) const STUDY_INSTANCE_UID: Tag = 0x0020_000D;
 pub(super) const SERIES_INSTANCE_UID: Tag = 0x0020_000E;
+pub(super) const SOP_CLASS_UID: Tag = 0x0008_0016;
 pub(super) const SOP_INSTANCE_UID: Tag = 0x0008_0018;
+pub(super) const AVAILABLE_SYNTAXES: Tag = 0x0008_3002;
 pub(super) const MODALITIES_IN_STUDY: Tag = 0x0008_0061;
 pub(super) const STUDY_INSTANCES: Tag = 0x0020_1208;
 pub(super) const SERIES_INSTANCES: Tag = 0x0020_1209;
@@ -82,11 +85,31 @@ pub(super) struct Extracted {
     pub(super) series: SeriesValues,
 }
 
+/// The attributes of the instance a commit stored. Metadata that cannot be read leaves them all missing:
+/// the instance is live all the same.
+pub(super) fn extracted(commit: &Commit) -> Extracted {
+    let Some(event) = commit.event.as_deref() else { return Extracted::default() };
+    let Payload::InstanceStored { .. } = event.head.payload else { return Extracted::default() };
+    let read = match event.section(Section::Metadata) {
+        Ok(None) => Ok(Extracted::default()),
+        Ok(Some(metadata)) => extract(&metadata).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    read.unwrap_or_else(|why| {
+        tracing::warn!(
+            position = commit.position.0,
+            why,
+            "metadata cannot be read; searched without attributes"
+        );
+        Extracted::default()
+    })
+}
+
 /// Picks the attributes of the view out of DICOM JSON; everything else is passed over unparsed.
 ///
 /// # Errors
 /// It is not a JSON object of elements.
-pub(super) fn extract(metadata: &[u8]) -> Result<Extracted, serde_json::Error> {
+fn extract(metadata: &[u8]) -> Result<Extracted, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(metadata);
     let extracted = json.deserialize_map(DatasetVisitor)?;
     json.end()?;

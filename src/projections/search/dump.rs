@@ -7,6 +7,7 @@
 use super::index;
 use super::overlay::Seen;
 use super::rows::{self, Id, InstanceRow, Newest, SeriesRow, StudyRow, VersionRow, decode};
+use crate::dicom::uid::Uid;
 use crate::tables::{self, Read, Reader};
 
 /// One line for each row, in key order, then one for each term of the index.
@@ -15,7 +16,7 @@ use crate::tables::{self, Read, Reader};
 /// Rows or index are damaged, in words.
 pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
     let mut text = String::new();
-    for kind in b"ESfgiopuv" {
+    for kind in b"ENSfgiopnuv" {
         for row in reader.prefix(&[*kind]) {
             let (key, value) = row.map_err(|error| error.to_string())?;
             let value = value_text(*kind, &value).map_err(|error| error.to_string())?;
@@ -33,23 +34,25 @@ pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
 
 fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
     Ok(match kind {
-        b'E' | b'S' | b'f' | b'g' | b'u' => decode::<Id>(value)?.to_string(),
+        b'E' | b'S' | b'f' | b'g' | b'n' | b'u' => decode::<Id>(value)?.to_string(),
+        b'N' => decode::<Uid>(value)?.to_string(),
         b'o' => {
             let StudyRow { uid, values, series, instances, newest, modalities } = decode(value)?;
             let newest = newest_text(newest);
             format!("{uid} {values:?} series={series} instances={instances} {newest} {modalities:?}")
         }
         b'p' => {
-            let SeriesRow { study, uid, values, instances, newest } = decode(value)?;
-            format!("{uid} {values:?} study={study} instances={instances} {}", newest_text(newest))
+            let SeriesRow { study, uid, values, instances, newest, classes } = decode(value)?;
+            let newest = newest_text(newest);
+            format!("{uid} {values:?} study={study} instances={instances} {newest} {classes:?}")
         }
         b'i' => {
-            let InstanceRow { uid, position } = decode(value)?;
-            format!("{uid} position={position}")
+            let InstanceRow { uid, position, class, syntax } = decode(value)?;
+            format!("{uid} position={position} class={class} syntax={syntax}")
         }
         b'v' => {
-            let VersionRow { series, position } = decode(value)?;
-            format!("series={series} position={position}")
+            let VersionRow { series, position, class } = decode(value)?;
+            format!("series={series} position={position} class={class}")
         }
         _ => return Err(rows::damaged("a row of no known kind")),
     })

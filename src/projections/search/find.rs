@@ -3,11 +3,10 @@
 //! Order is newest first throughout: records by id, instances by version (contract `studies.md` §4.9).
 //! Without a filter a page is a scan of the order rows, and so it is with a filter that many records
 //! satisfy, as long as few rows fill the page. Otherwise the index names candidates and the rows judge
-//! them; dirty studies are judged from their rows alone. Instances are found through their series.
+//! them; dirty studies are judged from their rows alone.
 //! Invariant: every record of an answer was judged by `matching`, on the rows of this moment.
-//! Elsewhere: which attributes of a hit are shown (`answer`).
+//! Elsewhere: instances (`instances`), which attributes of a hit are shown (`answer`).
 
-use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,16 +14,16 @@ use serde::de::DeserializeOwned;
 
 use super::counts::{self, Order};
 use super::index::{self, candidates};
+use super::instances::Records;
 use super::matching::{Filter, On, Test, all_match};
+use super::names;
 use super::overlay::Seen;
 use super::query::{Level, SearchQuery};
-use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, VersionRow, decode, key, last_number, read};
+use super::rows::{self, Id, SeriesRow, StudyRow, decode, key, last_number, read};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::tables::{self, Read, Reader};
 
-/// With more matching series than this, instances are found by walking all of the partition's, newest first.
-const MERGED_SERIES: usize = 1_000;
 /// Candidates asked of the index beyond those wanted, for dirty ones among them.
 const SPARE_CANDIDATES: usize = 16;
 /// A filter that more documents satisfy is broad: walking the order may find a page sooner.
@@ -32,8 +31,6 @@ const BROAD_DOCUMENTS: u64 = 1_000;
 /// Rows of an order judged for a page of a broad filter, for each record wanted and besides.
 const ROWS_PER_WANTED: usize = 4;
 const SPARE_ROWS: usize = 64;
-/// Verdicts on series remembered while instances are walked.
-const REMEMBERED_SERIES: usize = 65_536;
 
 /// One item of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +40,8 @@ pub struct Hit {
     pub(super) series: Option<Arc<SeriesRow>>,
     /// For instances.
     pub(super) instance: Option<Uid>,
+    /// The transfer syntax an instance is stored in.
+    pub(super) syntax: Option<Uid>,
     /// Of the event with the metadata of the instance, or of the newest one of the study or series.
     pub(super) position: Position,
 }
@@ -90,7 +89,8 @@ pub(super) enum FindError {
 /// # Errors
 /// [`FindError`]
 pub(super) fn find(reader: &Reader<'_>, seen: &Seen, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-    let moment = Moment { reader, seen, partition: &query.partition, filters: &query.filters };
+    let Some(filters) = numbered(reader, &query.filters)? else { return Ok(Vec::new()) };
+    let moment = Moment { reader, seen, partition: &query.partition, filters: &filters };
     match query.resource.item() {
         Level::Study => moment.studies(query),
         Level::Series => moment.series(query),
@@ -98,25 +98,30 @@ pub(super) fn find(reader: &Reader<'_>, seen: &Seen, query: &SearchQuery) -> Res
     }
 }
 
-struct Moment<'q> {
-    reader: &'q Reader<'q>,
-    seen: &'q Seen,
-    partition: &'q Partition,
-    filters: &'q [Filter],
+/// The filters with numbers for the UIDs that rows hold as numbers; `None` when there is no such UID.
+fn numbered(reader: &Reader<'_>, filters: &[Filter]) -> Result<Option<Vec<Filter>>, FindError> {
+    let mut numbered = filters.to_vec();
+    for filter in numbered.iter_mut().filter(|filter| filter.on == On::SopClass) {
+        if let Test::Equal(uid) = &filter.test {
+            let Some(name) = names::known(reader, uid)? else { return Ok(None) };
+            filter.test = Test::Named(name);
+        }
+    }
+    Ok(Some(numbered))
 }
 
-/// An instance in the order of its partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Listed {
-    version: u64,
-    series: Id,
+pub(super) struct Moment<'q> {
+    pub(super) reader: &'q Reader<'q>,
+    seen: &'q Seen,
+    pub(super) partition: &'q Partition,
+    pub(super) filters: &'q [Filter],
 }
 
 impl Moment<'_> {
     fn studies(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
         let hit = |study: StudyRow| {
             let position = study.newest.position;
-            Hit { study: Arc::new(study), series: None, instance: None, position }
+            Hit { study: Arc::new(study), series: None, instance: None, syntax: None, position }
         };
         if self.filters.is_empty() {
             let studies = self.page_of_rows(Order::Studies, query)?;
@@ -146,41 +151,13 @@ impl Moment<'_> {
         let hit = |id| {
             let (study, series) = records.of(self, id)?;
             let position = series.newest.position;
-            Ok(Hit { study, series: Some(series), instance: None, position })
+            Ok(Hit { study, series: Some(series), instance: None, syntax: None, position })
         };
         ids.into_iter().map(hit).collect()
     }
 
-    fn instances(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        let need = query.offset + query.limit;
-        let listed = if let Some(uid) = self.equal_to(On::SopInstanceUid) {
-            self.places_of(uid, query)?
-        } else if let Some(study) = self.one_study(query)? {
-            let Some(study) = study else { return Ok(Vec::new()) };
-            let series = self.series_of_study(study, query.resource.series(), usize::MAX)?;
-            self.merged(&series, need)?
-        } else if self.filters.is_empty() {
-            let rows = self.page_of_rows(Order::Instances, query)?;
-            let listed =
-                rows.into_iter().map(|(version, VersionRow { series, .. })| Listed { version, series });
-            return self.hits(listed.collect());
-        } else {
-            let mut verdicts = HashMap::new();
-            if let Some(listed) = self.walked_instances(query, budget(need), &mut verdicts)? {
-                return self.hits(listed);
-            }
-            let series = self.indexed(Level::Series, MERGED_SERIES + 1)?;
-            if series.len() > MERGED_SERIES {
-                let listed = self.walked_instances(query, usize::MAX, &mut verdicts)?;
-                return self.hits(listed.unwrap_or_default());
-            }
-            self.merged(&series, need)?
-        };
-        self.hits(page(listed, query))
-    }
-
     /// The id of the study the URL or a filter names; `None` when none does, `Some(None)` when there is none.
-    fn one_study(&self, query: &SearchQuery) -> Result<Option<Option<Id>>, FindError> {
+    pub(super) fn one_study(&self, query: &SearchQuery) -> Result<Option<Option<Id>>, FindError> {
         let uid = query.resource.study().map(Uid::as_str);
         let Some(uid) = uid.or_else(|| self.equal_to(On::StudyInstanceUid)) else { return Ok(None) };
         Ok(Some(self.study_id(uid)?))
@@ -191,25 +168,25 @@ impl Moment<'_> {
         Ok(read(self.reader, &key::study_id(self.partition, &uid))?)
     }
 
-    fn equal_to(&self, on: On) -> Option<&str> {
+    pub(super) fn equal_to(&self, on: On) -> Option<&str> {
         self.filters.iter().find_map(|filter| match &filter.test {
             Test::Equal(value) if filter.on == on => Some(value.as_str()),
-            Test::Equal(_) | Test::Between(..) | Test::Words(_) => None,
+            Test::Equal(_) | Test::Between(..) | Test::Words(_) | Test::Named(_) => None,
         })
     }
 
-    fn study_row(&self, id: Id) -> Result<StudyRow, tables::Error> {
+    pub(super) fn study_row(&self, id: Id) -> Result<StudyRow, tables::Error> {
         read(self.reader, &key::study(self.partition, id))?
             .ok_or_else(|| rows::damaged("a study has no record"))
     }
 
-    fn series_row(&self, id: Id) -> Result<SeriesRow, tables::Error> {
+    pub(super) fn series_row(&self, id: Id) -> Result<SeriesRow, tables::Error> {
         read(self.reader, &key::series(self.partition, id))?
             .ok_or_else(|| rows::damaged("a series has no record"))
     }
 
     /// One page of an order, nothing filtered.
-    fn page_of_rows<T: DeserializeOwned>(
+    pub(super) fn page_of_rows<T: DeserializeOwned>(
         &self,
         order: Order,
         query: &SearchQuery,
@@ -246,7 +223,7 @@ impl Moment<'_> {
     }
 
     /// Whether many records may satisfy the filters, as far as the index can tell at once.
-    fn is_broad(&self) -> Result<bool, FindError> {
+    pub(super) fn is_broad(&self) -> Result<bool, FindError> {
         let searcher = self.seen.searcher.as_ref().ok_or(FindError::NoIndex)?;
         let rarest = index::rarest_frequency(searcher, self.partition, self.filters)?;
         let fuzzy = self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_)));
@@ -254,7 +231,7 @@ impl Moment<'_> {
     }
 
     /// The same, from the index and the dirty studies.
-    fn indexed(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
+    pub(super) fn indexed(&self, level: Level, need: usize) -> Result<Vec<Id>, FindError> {
         let mut dirty = self.matching_dirty(level)?;
         dirty.sort_unstable_by(|a, b| b.cmp(a));
         dirty.truncate(need);
@@ -321,7 +298,7 @@ impl Moment<'_> {
             && all_match(self.filters, &study, Some(&series), None))
     }
 
-    fn judged_series(&self, series: &SeriesRow) -> Result<bool, FindError> {
+    pub(super) fn judged_series(&self, series: &SeriesRow) -> Result<bool, FindError> {
         Ok(all_match(self.filters, &self.study_row(series.study)?, Some(series), None))
     }
 
@@ -331,7 +308,12 @@ impl Moment<'_> {
     }
 
     /// The newest `need` series of a study that satisfy the filters, and are `only` if that is given.
-    fn series_of_study(&self, study: Id, only: Option<&Uid>, need: usize) -> Result<Vec<Id>, FindError> {
+    pub(super) fn series_of_study(
+        &self,
+        study: Id,
+        only: Option<&Uid>,
+        need: usize,
+    ) -> Result<Vec<Id>, FindError> {
         let record = self.study_row(study)?;
         if let Some(only) = only {
             let Some(id) = read::<Id>(self.reader, &key::series_id(study, only))? else {
@@ -355,53 +337,9 @@ impl Moment<'_> {
         Ok(found)
     }
 
-    /// The instances of a SOP Instance UID that satisfy URL and filters, newest first.
-    fn places_of(&self, uid: &str, query: &SearchQuery) -> Result<Vec<Listed>, FindError> {
-        let Ok(uid) = Uid::parse(uid) else { return Ok(Vec::new()) };
-        let mut listed = Vec::new();
-        for row in self.reader.prefix(&key::places(self.partition, &uid)) {
-            let (place, version) = row?;
-            // The series' id stands at the end of the key, not complemented.
-            let (version, id) = (decode(&version)?, !last_number(&place)?);
-            let series = self.series_row(id)?;
-            let study = self.study_row(series.study)?;
-            let here = query.resource.study().is_none_or(|uid| *uid == study.uid)
-                && query.resource.series().is_none_or(|uid| *uid == series.uid);
-            if here && all_match(self.filters, &study, Some(&series), Some(uid.as_str())) {
-                listed.push(Listed { version, series: id });
-            }
-        }
-        listed.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(listed)
-    }
-
-    /// The newest `need` instances of some series, merged from their lists.
-    fn merged(&self, series: &[Id], need: usize) -> Result<Vec<Listed>, FindError> {
-        let mut heads = BinaryHeap::with_capacity(series.len());
-        for id in series {
-            heads.push(Listed { version: self.series_row(*id)?.newest.version, series: *id });
-        }
-        let mut lists = HashMap::new();
-        let mut listed = Vec::new();
-        while let Some(head) = heads.pop() {
-            listed.push(head);
-            if listed.len() == need {
-                break;
-            }
-            let list = lists.entry(head.series).or_insert_with(|| {
-                let after = key::instance(head.series, head.version);
-                self.reader.prefix_from(&key::instances_of_series(head.series), Bound::Excluded(&after))
-            });
-            if let Some(row) = list.next() {
-                heads.push(Listed { version: last_number(&row?.0)?, series: head.series });
-            }
-        }
-        Ok(listed)
-    }
-
     /// A page of what `judge` makes of an order's rows; `None` when `budget` rows did not fill it and there
     /// are more.
-    fn walked<T>(
+    pub(super) fn walked<T>(
         &self,
         order: Order,
         offset: usize,
@@ -426,75 +364,12 @@ impl Moment<'_> {
         }
         Ok(Some(found))
     }
-
-    /// The page of the partition's instances whose series satisfies the filters, as [`Self::walked`].
-    fn walked_instances(
-        &self,
-        query: &SearchQuery,
-        budget: usize,
-        verdicts: &mut HashMap<Id, bool>,
-    ) -> Result<Option<Vec<Listed>>, FindError> {
-        if budget < usize::MAX && !self.is_broad()? {
-            return Ok(None);
-        }
-        self.walked(Order::Instances, query.offset, query.limit, budget, |version, row| {
-            let VersionRow { series, .. } = decode(row)?;
-            Ok(self.remembered(verdicts, series)?.then_some(Listed { version, series }))
-        })
-    }
-
-    fn remembered(&self, verdicts: &mut HashMap<Id, bool>, id: Id) -> Result<bool, FindError> {
-        if let Some(verdict) = verdicts.get(&id) {
-            return Ok(*verdict);
-        }
-        let verdict = self.judged_series(&self.series_row(id)?)?;
-        if verdicts.len() == REMEMBERED_SERIES {
-            verdicts.clear();
-        }
-        verdicts.insert(id, verdict);
-        Ok(verdict)
-    }
-
-    fn hits(&self, listed: Vec<Listed>) -> Result<Vec<Hit>, FindError> {
-        let mut records = Records::default();
-        let hit = |Listed { version, series: id }| {
-            let row: InstanceRow = read(self.reader, &key::instance(id, version))?
-                .ok_or_else(|| rows::damaged("an instance has no row"))?;
-            let (study, series) = records.of(self, id)?;
-            Ok(Hit { study, series: Some(series), instance: Some(row.uid), position: row.position })
-        };
-        listed.into_iter().map(hit).collect()
-    }
 }
 
-/// The records of one page, each read once.
-#[derive(Default)]
-struct Records {
-    studies: HashMap<Id, Arc<StudyRow>>,
-    series: HashMap<Id, Arc<SeriesRow>>,
-}
-
-impl Records {
-    fn of(&mut self, moment: &Moment<'_>, id: Id) -> Result<(Arc<StudyRow>, Arc<SeriesRow>), FindError> {
-        let series = match self.series.get(&id) {
-            Some(series) => Arc::clone(series),
-            None => Arc::clone(self.series.entry(id).or_insert(Arc::new(moment.series_row(id)?))),
-        };
-        let study = match self.studies.get(&series.study) {
-            Some(study) => Arc::clone(study),
-            None => {
-                let study = Arc::new(moment.study_row(series.study)?);
-                Arc::clone(self.studies.entry(series.study).or_insert(study))
-            }
-        };
-        Ok((study, series))
-    }
-}
-
-fn budget(wanted: usize) -> usize {
+pub(super) fn budget(wanted: usize) -> usize {
     wanted.saturating_mul(ROWS_PER_WANTED).saturating_add(SPARE_ROWS)
 }
 
-fn page<T>(found: Vec<T>, query: &SearchQuery) -> Vec<T> {
+pub(super) fn page<T>(found: Vec<T>, query: &SearchQuery) -> Vec<T> {
     found.into_iter().skip(query.offset).take(query.limit).collect()
 }

@@ -6,6 +6,7 @@
 //! S partition            a study          E partition            a series
 //! K partition \0 study   of this study    x tag value            folded value of an attribute
 //! w tag word             folded word of a person name
+//! x 00080016 number      the series holds this SOP class   x 00080016 *   it may hold any
 //! ```
 //! Invariant: the payload of a commit names the format, the log and the position up to which the documents
 //! say what the rows said; an index with another name is not used.
@@ -30,13 +31,14 @@ use uuid::Uuid;
 use super::attributes::{Attribute, Kind, SERIES, STUDY};
 use super::folding::{LAST_CHARACTER, fold, words};
 use super::matching::{Filter, On, Test};
+use super::names::Classes;
 use super::query::Level;
 use super::rows::{Id, StudyRecords};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 
 /// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-1 of search-rows-5";
+const FORMAT: &str = "search-index-2 of search-rows-6";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
 const WRITERS: usize = 1;
@@ -222,6 +224,7 @@ impl Index {
             for (id, row) in series {
                 let mut own = vec![exact_term(SERIES_UID_KEY, row.uid.as_str())];
                 add_terms(&mut own, &SERIES, &row.values);
+                own.extend(class_terms(&row.classes));
                 let set = set_term(Level::Series, partition);
                 writer.add_document(document(*fields, *id, &set, &shared, &own))?;
             }
@@ -252,6 +255,9 @@ impl Index {
 
 const MODALITIES_KEY: &str = "00080061";
 const SERIES_UID_KEY: &str = "0020000E";
+const CLASS_KEY: &str = "00080016";
+/// Stands for the numbers of a series that holds too many to name.
+const ANY_CLASS: &str = "*";
 
 fn set_term(level: Level, partition: &Partition) -> String {
     match level {
@@ -270,6 +276,13 @@ fn exact_term(key: &str, folded: &str) -> String {
 
 fn word_term(key: &str, word: &str) -> String {
     format!("w{key}{word}")
+}
+
+fn class_terms(classes: &Classes) -> Vec<String> {
+    match classes {
+        Classes::These(names) => names.iter().map(|name| exact_term(CLASS_KEY, &name.to_string())).collect(),
+        Classes::Any => vec![exact_term(CLASS_KEY, ANY_CLASS)],
+    }
 }
 
 fn add_terms(terms: &mut Vec<String>, attributes: &[Attribute], values: &[Option<String>]) {
@@ -327,6 +340,13 @@ pub(super) fn candidates(
                 let last = || LAST_CHARACTER.to_string();
                 clauses.push(between(&from, &exact_term(key, &to.clone().unwrap_or_else(last))));
             }
+            Test::Named(name) => {
+                let one_of = [name.to_string(), ANY_CLASS.to_owned()].map(|name| {
+                    let term = TermQuery::new(term(&exact_term(key, &name)), IndexRecordOption::Basic);
+                    (Occur::Should, Box::new(term) as Box<dyn Query>)
+                });
+                clauses.push(must(Box::new(BooleanQuery::new(one_of.into()))));
+            }
             Test::Words(wanted) if wanted.is_empty() => clauses.push(must(Box::new(EmptyQuery))),
             Test::Words(wanted) => clauses.extend(wanted.iter().map(|word| {
                 let from = word_term(key, word);
@@ -355,7 +375,12 @@ pub(super) fn rarest_frequency(
 ) -> Result<Option<u64>, Error> {
     let field = schema().1.term;
     let terms = filters.iter().filter_map(|Filter { on, test }| {
-        let Test::Equal(value) = test else { return None };
+        let value = match test {
+            Test::Equal(value) => value,
+            // Those that may hold any are few, and judged like all others.
+            Test::Named(name) => &name.to_string(),
+            Test::Between(..) | Test::Words(_) => return None,
+        };
         match on {
             On::StudyInstanceUid => Some(study_term(partition, value)),
             _ => key_of(*on).map(|key| exact_term(key, value)),
@@ -374,6 +399,7 @@ fn key_of(on: On) -> Option<&'static str> {
         On::Series(at) => Some(SERIES[at].key),
         On::ModalitiesInStudy => Some(MODALITIES_KEY),
         On::SeriesInstanceUid => Some(SERIES_UID_KEY),
+        On::SopClass => Some(CLASS_KEY),
         On::StudyInstanceUid | On::SopInstanceUid => None,
     }
 }

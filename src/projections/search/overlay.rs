@@ -422,7 +422,7 @@ fn touched_since(
     }
     for partition in partitions(reader)? {
         for row in reader.prefix(&key::versions(&partition)) {
-            let VersionRow { series, position } = rows::decode(&row?.1)?;
+            let VersionRow { series, position, class: _ } = rows::decode(&row?.1)?;
             if position < from {
                 break;
             }

@@ -305,12 +305,13 @@ fn included(parameter: &str, entry: &str) -> Result<Tag, QueryError> {
     })
 }
 
-/// What a filter on `tag` looks at, at which level (contract `studies.md` §4.3).
+/// What a filter on `tag` looks at, at which level (contract `studies.md` §4.3, §4.11).
 fn filterable(tag: Tag) -> Option<(On, Level, Kind)> {
     match tag {
         attributes::STUDY_INSTANCE_UID => return Some((On::StudyInstanceUid, Level::Study, Kind::Text)),
         attributes::MODALITIES_IN_STUDY => return Some((On::ModalitiesInStudy, Level::Study, Kind::Text)),
         attributes::SERIES_INSTANCE_UID => return Some((On::SeriesInstanceUid, Level::Series, Kind::Text)),
+        attributes::SOP_CLASS_UID => return Some((On::SopClass, Level::Instance, Kind::Text)),
         attributes::SOP_INSTANCE_UID => return Some((On::SopInstanceUid, Level::Instance, Kind::Text)),
         _ => {}
     }

@@ -10,6 +10,8 @@
 //! i series-id version    -> InstanceRow instances of a series, newest first
 //! v partition version    -> VersionRow  instances of a partition, newest first
 //! u partition instance series-id -> version
+//! n uid                  -> number      SOP classes and transfer syntaxes (`names`)
+//! N number               -> uid
 //! t position mod RING    -> Deleted     studies a commit deleted from, while the slot is not taken again
 //! c order partition length stretch -> records in it (`counts`)
 //! ```
@@ -23,11 +25,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::attributes::{self, Extracted, MODALITY, SeriesValues, StudyValues};
+use super::attributes::{Extracted, MODALITY, SeriesValues, StudyValues, extracted};
 use super::counts::{self, Order};
+use super::names::{Classes, InstanceKind, Name};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
-use crate::event::{Action, Change, Commit, Payload, Section};
+use crate::event::{Action, Change, Commit};
 use crate::projections::Projection;
 use crate::tables::keys::Key;
 use crate::tables::{self, Batch, Read};
@@ -66,6 +69,7 @@ pub(super) struct SeriesRow {
     pub(super) values: SeriesValues,
     pub(super) instances: u64,
     pub(super) newest: Newest,
+    pub(super) classes: Classes,
 }
 
 /// A live instance.
@@ -73,6 +77,10 @@ pub(super) struct SeriesRow {
 pub(super) struct InstanceRow {
     pub(super) uid: Uid,
     pub(super) position: Position,
+    /// (0008,0016).
+    pub(super) class: Name,
+    /// What it is stored in.
+    pub(super) syntax: Name,
 }
 
 /// All records of a live study.
@@ -87,6 +95,7 @@ pub(super) struct StudyRecords {
 pub(super) struct VersionRow {
     pub(super) series: Id,
     pub(super) position: Position,
+    pub(super) class: Name,
 }
 
 /// What one commit deleted from. What it stored is found by position among the versions.
@@ -173,7 +182,7 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows;
 
 impl Projection for SearchRows {
-    const FORMAT: &str = "search-rows-5";
+    const FORMAT: &str = "search-rows-6";
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();
@@ -182,10 +191,11 @@ impl Projection for SearchRows {
         }
         let stored = changes.iter().any(|change| change.action != Action::Delete);
         let extracted = if stored { extracted(commit) } else { Extracted::default() };
+        let kind = if stored { InstanceKind::of(commit, batch)? } else { InstanceKind::default() };
         let mut work = Work::on(batch);
         for change in changes {
             match change.action {
-                Action::Create | Action::Update => work.store(change, &extracted)?,
+                Action::Create | Action::Update => work.store(change, &extracted, kind)?,
                 Action::Delete => work.remove(change)?,
             }
         }
@@ -198,26 +208,6 @@ impl Projection for SearchRows {
         }
         Ok(())
     }
-}
-
-/// The attributes of the instance a commit stored. Metadata that cannot be read leaves them all missing:
-/// the instance is live all the same.
-fn extracted(commit: &Commit) -> Extracted {
-    let Some(event) = commit.event.as_deref() else { return Extracted::default() };
-    let Payload::InstanceStored { .. } = event.head.payload else { return Extracted::default() };
-    let read = match event.section(Section::Metadata) {
-        Ok(None) => Ok(Extracted::default()),
-        Ok(Some(metadata)) => attributes::extract(&metadata).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    read.unwrap_or_else(|why| {
-        tracing::warn!(
-            position = commit.position.0,
-            why,
-            "metadata cannot be read; searched without attributes"
-        );
-        Extracted::default()
-    })
 }
 
 struct Open<T> {
@@ -264,7 +254,12 @@ impl<'w, 't> Work<'w, 't> {
         Ok(())
     }
 
-    fn store(&mut self, change: &Change, extracted: &Extracted) -> Result<(), tables::Error> {
+    fn store(
+        &mut self,
+        change: &Change,
+        extracted: &Extracted,
+        InstanceKind { class, syntax }: InstanceKind,
+    ) -> Result<(), tables::Error> {
         self.load(change)?;
         let Self { batch, studies, series } = self;
         let (partition, keys) = (&change.partition, &change.key);
@@ -311,9 +306,11 @@ impl<'w, 't> Work<'w, 't> {
         let newest = Newest { version: change.version, position: change.position };
         (study.row.newest, series.row.newest) = (newest, newest);
         (study.headless, series.headless) = (false, false);
-        let row = InstanceRow { uid: keys.instance.clone(), position: change.position };
+        series.row.classes.add(class);
+        let position = change.position;
+        let row = InstanceRow { uid: keys.instance.clone(), position, class, syntax };
         batch.put(key::instance(series.id, change.version), encode(&row));
-        let listed = VersionRow { series: series.id, position: change.position };
+        let listed = VersionRow { series: series.id, position, class };
         batch.put(key::version(partition, change.version), encode(&listed));
         counts::came(batch, Order::Instances, partition, change.version)?;
         batch.put(place, encode(&change.version));
@@ -430,7 +427,8 @@ impl StudyRow {
 
 impl SeriesRow {
     fn new(study: Id, uid: Uid) -> Self {
-        Self { study, uid, values: SeriesValues::default(), instances: 0, newest: Newest::default() }
+        let (values, newest) = (SeriesValues::default(), Newest::default());
+        Self { study, uid, values, instances: 0, newest, classes: Classes::These(BTreeSet::new()) }
     }
 
     fn merge(&mut self, stored: &SeriesValues) {

@@ -57,6 +57,11 @@ impl Served {
     }
 
     pub(crate) async fn with(settings: http::Settings) -> Self {
+        Self::storing(settings, archive::Settings::default()).await
+    }
+
+    /// With these settings of the archive, too.
+    pub(crate) async fn storing(settings: http::Settings, stores: archive::Settings) -> Self {
         let clock = Arc::new(SteppedClock::at(START));
         let store = Arc::new(InMemory::new());
         let ids = Arc::new(Ids::seeded(7));
@@ -68,7 +73,7 @@ impl Served {
             node: ids.next(START),
             ids,
             state: Table::memory(),
-            settings: archive::Settings::default(),
+            settings: stores,
         });
         let archive = archive.expect("an empty archive opens");
         archive.begin_log(Uuid::from_u128(1)).await.expect("the log begins");

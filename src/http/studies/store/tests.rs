@@ -88,7 +88,7 @@ fn unreadable() -> PartOutcome {
 async fn answered(version: Version, study: Option<&str>, parts: &[PartOutcome]) -> (u16, Value) {
     let uri = "https://host/v2/studies".parse().unwrap();
     let settings = Settings { public_url: Some("https://host".to_owned()), ..Settings::default() };
-    let base = Base::of(&settings, &uri, &HeaderMap::new(), version);
+    let base = Base::of(&settings, None, &uri, &HeaderMap::new(), version);
     let study = study.map(|text| Uid::parse(text).unwrap());
     let response = answer(version, &base, study.as_ref(), parts);
     assert_eq!(response.headers()[CONTENT_TYPE], "application/dicom+json");

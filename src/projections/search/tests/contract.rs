@@ -41,7 +41,8 @@ fn each_attribute_is_searchable_exactly_where_the_contract_says() {
         ("ManufacturerModelName", "00081090", "x", "nyyyyn"),
         ("SOPInstanceUID", "00080018", "1.2", "nnynyy"),
         ("StudyTime", "00080030", "1200", "nnnnnn"),
-        ("SOPClassUID", "00080016", "1.2", "nnnnnn"),
+        ("SOPClassUID", "00080016", "1.2", "nnynyy"),
+        ("AvailableTransferSyntaxUID", "00083002", "1.2", "nnnnnn"),
     ];
     for (keyword, tag, value, wanted) in table {
         for (resource, wanted) in all_resources().into_iter().zip(wanted.chars()) {
@@ -426,4 +427,67 @@ fn broad_filters_give_the_same_order_near_and_far() {
         assert_eq!(page(Resource::AllSeries, "ct"), ["1.3/2.2096", "1.2/2.2095"]);
         assert_eq!(page(Resource::AllSeries, "mr"), ["1.3/2.1046", "1.2/2.1045"]);
     }
+}
+
+#[test]
+fn instances_are_found_by_their_sop_class_and_by_no_other() {
+    let of = |class: &str| json!({"00080016": {"vr": "UI", "Value": [class]}});
+    let view = Inline::with(&[
+        (key("1.1", "2.1", "3.1"), of("1.2.8.1")),
+        (key("1.1", "2.1", "3.2"), of("1.2.8.2")),
+        (key("1.1", "2.2", "3.3"), of("1.2.8.2")),
+        (key("1.2", "2.3", "3.4"), of("1.2.8.1 ")),
+    ]);
+    let (study, series) = (|| uid("1.1"), || uid("2.1"));
+    for flushed in ["dirty", "in the index"] {
+        let find = |resource, class: &str| view.search(resource, &[("SOPClassUID", class)]);
+        assert_eq!(find(Resource::AllInstances, "1.2.8.1"), ["1.2/2.3/3.4", "1.1/2.1/3.1"], "{flushed}");
+        assert_eq!(find(Resource::AllInstances, "1.2.8.2 "), ["1.1/2.2/3.3", "1.1/2.1/3.2"]);
+        assert_eq!(find(Resource::StudyInstances(study()), "1.2.8.1"), ["1.1/2.1/3.1"]);
+        assert_eq!(find(Resource::StudySeriesInstances(study(), series()), "1.2.8.2"), ["1.1/2.1/3.2"]);
+        for nothing in ["1.2.8", "1.2.8.3", "1.2.8.1,1.2.8.2", "CT"] {
+            assert!(find(Resource::AllInstances, nothing).is_empty(), "{nothing}");
+        }
+        let both = [("00080016", "1.2.8.2"), ("SeriesInstanceUID", "2.1")];
+        assert_eq!(view.search(Resource::AllInstances, &both), ["1.1/2.1/3.2"]);
+        let page = [("00080016", "1.2.8.2"), ("offset", "1"), ("limit", "1")];
+        assert_eq!(view.search(Resource::AllInstances, &page), ["1.1/2.1/3.2"]);
+        view.overlay.flush();
+    }
+}
+
+/// Beyond the classes a series names, every class may be in it; what is found is still of the class.
+#[test]
+fn a_series_of_very_many_sop_classes_is_searched_all_the_same() {
+    let instances: Vec<_> = (1..=40)
+        .map(|number| {
+            let class = json!({"00080016": {"vr": "UI", "Value": [format!("1.2.{number}")]}});
+            (key("1.1", "2.1", &format!("3.{number}")), class)
+        })
+        .collect();
+    let view = Inline::with(&instances);
+    for _ in ["dirty", "in the index"] {
+        for number in [1, 17, 40] {
+            let class = format!("1.2.{number}");
+            let found = view.search(Resource::AllInstances, &[("SOPClassUID", &class)]);
+            assert_eq!(found, [format!("1.1/2.1/3.{number}")]);
+        }
+        view.overlay.flush();
+    }
+}
+
+#[test]
+fn the_transfer_syntax_an_instance_is_stored_in_is_told_on_request() {
+    let stored = json!({"00083002": {"vr": "UI", "Value": ["1.2.840.10008.1.2.4.90"]}});
+    let view = Inline::with(&[(key("1.1", "2.1", "3.1"), stored)]);
+    for field in ["AvailableTransferSyntaxUID", "00083002"] {
+        let query = query(Resource::StudySeriesInstances(uid("1.1"), uid("2.1")), &[("includefield", field)]);
+        let fields = fields_for(&query, Version::V2);
+        assert!(!fields.need_metadata(), "the rows know it");
+        let hit = &view.find(&query).unwrap()[0];
+        let item: Value = serde_json::from_slice(&compose(hit, &fields, None).unwrap()).unwrap();
+        assert_eq!(item["00083002"], json!({"vr": "UI", "Value": ["1.2.840.10008.1.2.4.90"]}));
+    }
+    let plain = query(Resource::AllInstances, &[]);
+    assert!(!format!("{:?}", fields_for(&plain, Version::V1)).contains(&0x0008_3002.to_string()));
 }

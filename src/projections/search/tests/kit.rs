@@ -46,6 +46,11 @@ pub(super) fn metadata(key: &InstanceKey, elements: &Value) -> Value {
     all
 }
 
+/// The first value of an element. The tests take the transfer syntax from (0008,3002).
+fn first<'v>(elements: &'v Value, key: &str) -> Option<&'v str> {
+    elements[key]["Value"][0].as_str()
+}
+
 /// What a fold makes of stores and deletes.
 #[derive(Default)]
 pub(super) struct Fold {
@@ -67,8 +72,8 @@ impl Fold {
         let instance = ReceivedInstance {
             key: key.clone(),
             received: [None, None, None],
-            sop_class: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
-            transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
+            sop_class: first(elements, "00080016").unwrap_or("1.2.840.10008.5.1.4.1.1.2").to_owned(),
+            transfer_syntax: first(elements, "00083002").unwrap_or("1.2.840.10008.1.2.1").to_owned(),
             file: StoredFile { key: "file".to_owned(), length_bytes: 1, sha256: [0; 32] },
             dataset_offset: 0,
             warnings: Vec::new(),

@@ -16,11 +16,14 @@ use crate::projections::search::attributes::{SERIES, STUDY};
 use crate::projections::search::find::Hit;
 use crate::projections::search::query::{Resource, SearchQuery};
 
+/// Version, position, SOP class and transfer syntax of an instance.
+type Placed = (u64, Position, String, String);
+
 #[derive(Clone, Debug, Default)]
 struct Series {
     created: u64,
     values: BTreeMap<String, String>,
-    instances: BTreeMap<String, (u64, Position)>,
+    instances: BTreeMap<String, Placed>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,8 @@ const NAMES: [&str; 4] = ["Doe^John", "DÖE^John Mary", "Jones^Doe=田^太郎", 
 const IDS: [&str; 4] = ["P1", "p1 ", "P2", "  "];
 const DESCRIPTIONS: [&str; 3] = ["Kopf", "KÖPF", "köpf  "];
 const DATES: [&str; 3] = ["20240101", "20240601", "20240230"];
+const CLASSES: [&str; 2] = ["1.2.8.1", "1.2.8.2"];
+const SYNTAXES: [&str; 2] = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.90"];
 const MODALITIES: [&str; 3] = ["CT", "ct", "MR"];
 
 impl Model {
@@ -44,12 +49,15 @@ impl Model {
         for change in commit.changes() {
             let of = (change.partition.clone(), change.key.study.to_string());
             let (series, instance) = (change.key.series.to_string(), change.key.instance.to_string());
-            if let Payload::InstanceStored { .. } = commit.event.as_ref().unwrap().head.payload {
+            if let Payload::InstanceStored { instance: stored, .. } =
+                &commit.event.as_ref().unwrap().head.payload
+            {
                 let created = change.sequence;
                 let study = self.0.entry(of).or_insert_with(|| Study { created, ..Study::default() });
                 let entry = study.series.entry(series);
                 let series = entry.or_insert_with(|| Series { created, ..Series::default() });
-                series.instances.insert(instance, (change.version, change.position));
+                let (class, syntax) = (stored.sop_class.clone(), stored.transfer_syntax.clone());
+                series.instances.insert(instance, (change.version, change.position, class, syntax));
                 let metadata = commit.event.as_ref().unwrap().section(Section::Metadata).unwrap().unwrap();
                 let metadata: Value = serde_json::from_slice(&metadata).unwrap();
                 merge(&mut study.values, &metadata, STUDY.iter().map(|a| a.key));
@@ -91,10 +99,11 @@ impl Model {
                     found.extend(asked.takes(study, Some(series), ids).then_some((series.created, text)));
                     continue;
                 }
-                for (instance, (version, position)) in &series.instances {
-                    let ids = (study_uid.as_str(), Some(series_uid.as_str()), Some(instance.as_str()));
+                for (instance, (version, position, class, syntax)) in &series.instances {
+                    let placed = Some((instance.as_str(), class.as_str()));
+                    let ids = (study_uid.as_str(), Some(series_uid.as_str()), placed);
                     let text = format!(
-                        "{study_uid}/{series_uid}/{instance}@{position} {}",
+                        "{study_uid}/{series_uid}/{instance}@{position} {} {syntax}",
                         line(study, Some(series))
                     );
                     found.extend(asked.takes(study, Some(series), ids).then_some((*version, text)));
@@ -142,8 +151,12 @@ fn hit_line(hit: &Hit) -> String {
     let modalities: Vec<_> = study.modalities.keys().collect();
     let series = hit.series.as_ref().map(|s| (s.values.iter().flatten().collect::<Vec<_>>(), s.instances));
     let what = format!("{values:?} {} {} {modalities:?} {series:?}", study.instances, study.series);
-    format!("{}@{} {what}", path(hit), hit.position())
+    let syntax = hit.syntax.iter().map(|syntax| format!(" {syntax}")).collect::<String>();
+    format!("{}@{} {what}{syntax}", path(hit), hit.position())
 }
+
+/// UIDs of a study, a series, and an instance with its SOP class.
+type Ids<'i> = (&'i str, Option<&'i str>, Option<(&'i str, &'i str)>);
 
 /// A query in words the model understands without the view's code.
 #[derive(Clone, Debug)]
@@ -190,7 +203,7 @@ impl Asked {
     /// The filters this resource allows, each attribute once.
     fn filters(&self) -> Vec<(&'static str, &'static str)> {
         let allowed = |key: &str| match key {
-            "SOPInstanceUID" => [2, 4, 5].contains(&self.resource),
+            "SOPInstanceUID" | "SOPClassUID" => [2, 4, 5].contains(&self.resource),
             "Modality" | "SeriesInstanceUID" | "PerformedProcedureStepStartDate" => {
                 [1, 2, 3, 4].contains(&self.resource)
             }
@@ -214,7 +227,7 @@ impl Asked {
         SearchQuery::parse(self.resource(), &self.partition(), &raw(&parameters)).unwrap()
     }
 
-    fn takes(&self, study: &Study, series: Option<&Series>, ids: (&str, Option<&str>, Option<&str>)) -> bool {
+    fn takes(&self, study: &Study, series: Option<&Series>, ids: Ids<'_>) -> bool {
         let fixed = match self.resource {
             0..=2 => true,
             3 | 4 => ids.0 == format!("1.{}", self.study),
@@ -229,13 +242,14 @@ impl Asked {
         wanted: &str,
         study: &Study,
         series: Option<&Series>,
-        ids: (&str, Option<&str>, Option<&str>),
+        ids: Ids<'_>,
     ) -> bool {
         let of_study = |key: &str| study.values.get(key).cloned();
         match key {
             "StudyInstanceUID" => ids.0 == wanted,
             "SeriesInstanceUID" => ids.1 == Some(wanted),
-            "SOPInstanceUID" => ids.2 == Some(wanted),
+            "SOPInstanceUID" => ids.2.is_some_and(|(instance, _)| instance == wanted),
+            "SOPClassUID" => ids.2.is_some_and(|(_, class)| class == wanted),
             "PatientID" => of_study("00100020").is_some_and(|value| plain(&value) == plain(wanted)),
             "StudyDescription" => of_study("00081030").is_some_and(|value| plain(&value) == plain(wanted)),
             "PatientName" if self.fuzzy => {
@@ -279,6 +293,9 @@ fn any_filter() -> impl Strategy<Value = (&'static str, &'static str)> {
         ("SeriesInstanceUID", "2.1"),
         ("SOPInstanceUID", "3.0"),
         ("SOPInstanceUID", "3.1"),
+        ("SOPClassUID", "1.2.8.1"),
+        ("SOPClassUID", "1.2.8.2"),
+        ("SOPClassUID", "1.2.9"),
         ("PatientID", "p1"),
         ("PatientID", "P2"),
         ("PatientID", "P"),
@@ -337,6 +354,8 @@ prop_compose! {
         date in option::of(select(DATES.to_vec())),
         modality in option::of(select(MODALITIES.to_vec())),
         step in option::of(select(DATES.to_vec())),
+        class in select(CLASSES.to_vec()),
+        syntax in select(SYNTAXES.to_vec()),
     ) -> Value {
         let text = |vr: &str, value: Option<&str>| match value {
             Some(value) => json!({"vr": vr, "Value": [value]}),
@@ -356,6 +375,8 @@ prop_compose! {
             "00080020": text("DA", date),
             "00080060": text("CS", modality),
             "00400244": text("DA", step),
+            "00080016": text("UI", Some(class)),
+            "00083002": text("UI", Some(syntax)),
         })
     }
 }
