@@ -67,6 +67,7 @@ impl Given {
         let cors = if origins.is_empty() { None } else { Some(self.cors(&origins)?) };
         Ok(http::Settings {
             public_url: self.public_url.clone(),
+            partitions: self.partitions.unwrap_or(false),
             body_bytes: positive("max-body", self.max_body, 8 << 30)?,
             body_window: nonzero("body-window", self.body_window, default.body_window)?,
             head_time: nonzero("head-time", self.head_time, default.head_time)?,

@@ -37,6 +37,7 @@ mod etag;
 mod health;
 mod media;
 mod multipart;
+mod partitions;
 mod routing;
 pub mod server;
 mod settings;
@@ -177,7 +178,7 @@ fn versioned(app: App) -> Router {
         .route("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(frames::frames))
         .route("/changefeed", get(change_feed::list))
         .route("/changefeed/latest", get(change_feed::latest))
-        .route("/partitions", get(envelope::partitions))
+        .route("/partitions", get(partitions::list))
         .route_layer(from_fn(counted::remember_route))
         .with_state(app)
 }

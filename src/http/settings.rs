@@ -17,6 +17,8 @@ pub struct Settings {
     /// Whether `X-Forwarded-Host`, `-Prefix` and `-Proto` are taken from whoever sends them: only behind a
     /// proxy that sets them itself (`studies.md` §1.7).
     pub trust_forwarded: bool,
+    /// Whether studies lie in data partitions that their routes name (`studies.md` §6).
+    pub partitions: bool,
     /// Most bytes of one request's body (`studies.md` §2.4).
     pub body_bytes: u64,
     /// Within each such time of waiting for a body, `body_bytes_per_window` must come.
@@ -48,6 +50,7 @@ impl Default for Settings {
         Self {
             public_url: None,
             trust_forwarded: false,
+            partitions: false,
             body_bytes: 4 << 30,
             body_window: Duration::from_secs(30),
             body_bytes_per_window: 8 << 10,

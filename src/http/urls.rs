@@ -12,6 +12,7 @@ use percent_encoding::percent_decode;
 use super::Settings;
 use super::error::Error;
 use super::routing::Version;
+use crate::base::Partition;
 use crate::dicom::uid::Uid;
 use crate::event::{InstanceKey, Scope};
 
@@ -111,7 +112,12 @@ pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}`.
+/// A segment of a path, decoded. Bytes that are no text become characters that no name has.
+pub(super) fn decoded(segment: &str) -> String {
+    percent_decode(segment.as_bytes()).decode_utf8_lossy().into_owned()
+}
+
+/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}[/partitions/{partition}]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base(String);
 
@@ -131,6 +137,11 @@ impl Base {
         let slash = if base.is_empty() { "" } else { "/" };
         let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("localhost"));
         Self(format!("{scheme}://{host}{slash}{base}/{version}"))
+    }
+
+    /// The same in a data partition, whose name needs no encoding.
+    pub(super) fn in_partition(self, partition: &Partition) -> Self {
+        Self(format!("{}/partitions/{partition}", self.0))
     }
 
     /// The study.
