@@ -44,7 +44,9 @@ pub(super) enum Error {
     #[error("Data partitions are not enabled.")]
     PartitionsOff,
     /// No partition segment while there are partitions.
-    #[error("Data partitions are enabled: the path must name one, as in 'partitions/Microsoft.Default/studies'.")]
+    #[error(
+        "Data partitions are enabled: the path must name one, as in 'partitions/Microsoft.Default/studies'."
+    )]
     PartitionMissing,
     /// A partition segment that is no name.
     #[error("The data partition is invalid: {0}.")]

@@ -6,8 +6,8 @@
 
 use proptest::prelude::*;
 
-use super::super::state::instances::{self, LiveInstance};
 use super::super::state::expiry::{self, Expiring};
+use super::super::state::instances::{self, LiveInstance};
 use super::super::state::partitions::{self, KnownPartition};
 use super::super::state::released::{self, BlobState};
 use super::super::state::{FORMAT, change_feed};
@@ -182,7 +182,8 @@ impl World {
         assert_eq!(rows.len() as u64, self.meta().expiring);
         let row = |Expiring { due, partition, study }: Expiring| {
             assert_eq!(expiry::of_study(&reader, &partition, &study), Ok(Some(due)));
-            let place = if partition == Partition::default() { String::new() } else { format!("{partition}:") };
+            let place =
+                if partition == Partition::default() { String::new() } else { format!("{partition}:") };
             let (record, ms) = ((due.0 - START) % MS, (due.0 - START) / MS);
             format!("{place}{} {ms} after {record}", &study.as_str()[2..])
         };
@@ -928,7 +929,9 @@ fn printed(commits: &[Arc<Commit>]) -> Vec<String> {
 
 #[test]
 fn a_table_on_disk_holds_what_one_in_memory_holds() {
-    let world = World::given("post 1/1/1; put 1/1/1 in 7; post 1/1/2; delete 1/1/1; make C; post 1/1/1 in 7; post B:1/1/1 in 8");
+    let world = World::given(
+        "post 1/1/1; put 1/1/1 in 7; post 1/1/2; delete 1/1/1; make C; post 1/1/1 in 7; post B:1/1/1 in 8",
+    );
     for engine in [Engine::Fjall, Engine::Sled] {
         let folder = tempfile::tempdir().unwrap();
         let keeping = Keeping { engine, ..Keeping::default() };

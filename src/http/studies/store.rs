@@ -104,12 +104,7 @@ struct Checked {
 }
 
 /// The checks before the body, in the contract's order.
-async fn checked(
-    app: &App,
-    asked: &Asked,
-    study: &UrlStudy,
-    headers: &HeaderMap,
-) -> Result<Checked, Error> {
+async fn checked(app: &App, asked: &Asked, study: &UrlStudy, headers: &HeaderMap) -> Result<Checked, Error> {
     let kind = family(headers)?;
     let partition = partitions::known_or_made(app, asked).await?;
     admits_dicom_json(headers)?;
