@@ -9,6 +9,7 @@ use super::submit::finished;
 use super::{Archive, Asking, ReadError, SubmitError};
 use crate::base::{Partition, Position};
 use crate::event::{Outcome, Payload, Refusal};
+use crate::tables;
 
 impl Archive {
     /// Whether there is such a partition, as far as this node knows.
@@ -17,7 +18,13 @@ impl Archive {
     /// [`ReadError`]
     pub fn has_partition(&self, partition: &Partition) -> Result<bool, ReadError> {
         self.ready()?;
-        Ok(partitions::exists(&self.0.parts.state.reader(), partition)?)
+        Ok(self.knows(partition)?)
+    }
+
+    /// The default one is there before the log has a record.
+    fn knows(&self, partition: &Partition) -> Result<bool, tables::Error> {
+        let default = *partition == Partition::default();
+        Ok(default || partitions::exists(&self.0.parts.state.reader(), partition)?)
     }
 
     /// Whether there is such a partition, if need be after all that other nodes have appended by now.
@@ -58,7 +65,7 @@ impl Archive {
     /// # Errors
     /// [`SubmitError`]
     pub async fn create_partition(&self, asking: &Asking) -> Result<(), SubmitError> {
-        if partitions::exists(&self.0.parts.state.reader(), &asking.partition)? {
+        if self.knows(&asking.partition)? {
             return Ok(());
         }
         let (archive, asking) = (self.clone(), asking.clone());
