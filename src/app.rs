@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::archive::{self, Archive, ReadError, SubmitError};
-use crate::base::{Clock, Ids, Position, Stamp, SystemClock};
+use crate::base::{Clock, Ids, Partition, Position, Stamp, SystemClock};
 use crate::blob::{self, Blobs, Lake, Location};
 use crate::config::{self, Config, Keep};
 use crate::event::Commit;
@@ -40,6 +40,9 @@ pub mod agree;
 pub mod moving;
 mod opening;
 mod watching;
+
+/// Between two looks at how far a node is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why an archive does not start. Nothing was lost; the text says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,13 @@ pub enum StartError {
     /// The search view.
     #[error("the search view gets no threads: {0}")]
     Search(std::io::Error),
+    /// There are studies that could not be reached.
+    #[error(
+        "the setting 'partitions' is off, but the archive has {0} data partitions, and only \
+         '{default}' could be reached: switch it on",
+        default = Partition::DEFAULT_NAME
+    )]
+    PartitionsOff(u64),
 }
 
 /// Where everything lies.
@@ -222,7 +232,6 @@ impl Node {
     /// # Errors
     /// The fold or a view has stopped.
     pub async fn caught_up(&self, mut progress: impl FnMut(Position, Position)) -> Result<(), ReadError> {
-        const LOOK_EVERY: Duration = Duration::from_millis(20);
         loop {
             let wanted = self.archive.start_tail();
             let known = !matches!(self.archive.up_to_date(), Err(ReadError::EndUnknown));
@@ -240,6 +249,32 @@ impl Node {
                 return Err(ReadError::Stopped(why));
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the settings go with the partitions there are, as far as the log was folded.
+    ///
+    /// # Errors
+    /// [`StartError::PartitionsOff`]
+    pub fn partitions_fit(&self, settings: &http::Settings) -> Result<(), StartError> {
+        let count = self.archive.partition_count()?;
+        if !settings.partitions && count > 1 { Err(StartError::PartitionsOff(count)) } else { Ok(()) }
+    }
+
+    /// The same once the fold has reached the log's end of the start, or before that if they do not.
+    ///
+    /// # Errors
+    /// [`StartError::PartitionsOff`]
+    pub async fn partitions_fit_at_last(&self, settings: &http::Settings) -> Result<(), StartError> {
+        let mut head = self.archive.head_position();
+        loop {
+            let all = self.archive.up_to_date().is_ok();
+            self.partitions_fit(settings)?;
+            if all {
+                return Ok(());
+            }
+            // The end may become known without anything to fold.
+            drop(tokio::time::timeout(LOOK_EVERY, head.changed()).await);
         }
     }
 

@@ -104,6 +104,10 @@ pub struct Given {
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
     deprecate_version: Option<Vec<String>>,
+    /// Studies lie in data partitions, named in the path; cannot be taken back once there is a second one
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<bool>,
 
     /// Workspace name in the paths of the lake [default: kymo]
     #[arg(long, value_name = "NAME")]

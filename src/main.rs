@@ -82,6 +82,9 @@ enum Command {
         /// Files, and folders to be searched for files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Data partition to store them in; made if it is not there [default: Microsoft.Default]
+        #[arg(long, value_name = "NAME")]
+        partition: Option<String>,
         #[command(flatten)]
         settings: Box<Given>,
     },
@@ -132,7 +135,9 @@ fn main() -> ExitCode {
                     cli::log::copy(&config, to).await
                 }
                 Command::Log { from, follow, .. } => cli::log::run(&config, from, follow).await,
-                Command::Import { paths, .. } => cli::import::run(&config, paths).await,
+                Command::Import { paths, partition, .. } => {
+                    cli::import::run(&config, paths, partition.as_deref()).await
+                }
             }
         })
     });

@@ -152,8 +152,8 @@ impl Inner {
     pub(super) async fn bring_all(&self, run: &[Record]) -> Result<(), blob::Error> {
         let events = run.iter().filter(|record| codec::may_have_bodies(&record.bytes));
         // One that cannot be decoded stops the fold, with its place.
-        let events: Vec<Event> =
-            events.filter_map(|record| codec::decode(record.bytes.clone()).ok()).collect();
+        let events = events.filter_map(|record| codec::decode(record.bytes.clone()).ok());
+        let events: Vec<Event> = events.filter(Event::has_bodies).collect();
         if events.is_empty() {
             return Ok(());
         }

@@ -98,6 +98,7 @@ pub struct Ingest {
     mode: StoreMode,
     rules: Rules,
     study: Option<Uid>,
+    expires_after_ms: Option<u64>,
     parts: Vec<Part>,
     current: Option<Current>,
     spool: Spool,
@@ -131,11 +132,18 @@ impl Archive {
     pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
         let spool = Spool::new(self.0.parts.settings.spool_bytes);
         let (archive, parts, places) = (self.clone(), Vec::new(), Places::default());
-        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, places }
+        let expires_after_ms = None;
+        Ingest { archive, asking, mode, rules, study, expires_after_ms, parts, current: None, spool, places }
     }
 }
 
 impl Ingest {
+    /// The same request, the studies in which expire so many milliseconds after it.
+    #[must_use]
+    pub fn expiring(self, expires_after_ms: Option<u64>) -> Self {
+        Self { expires_after_ms, ..self }
+    }
+
     /// Begins the next part; the one before must have been ended.
     ///
     /// # Errors
@@ -343,7 +351,7 @@ impl Ingest {
             dataset_offset,
             warnings: warning.into_iter().collect(),
             derived_by: DERIVED_BY,
-            expires_after_ms: None,
+            expires_after_ms: self.expires_after_ms,
         };
         let payload = Payload::InstanceStored { instance, mode: self.mode };
         (self.archive.head(&self.asking, payload), file, identity, warning, sections)

@@ -10,6 +10,7 @@ pub mod fold;
 mod follow;
 mod headers;
 pub mod ingest;
+mod partitions;
 mod reads;
 pub mod state;
 pub mod still;
@@ -35,7 +36,9 @@ pub use follow::Progress;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
 pub use reads::{Framed, expected};
 pub use state::change_feed::{FeedRow, FeedState};
+pub use state::expiry::Expiring;
 pub use state::instances::{LiveInstance, Summary};
+pub use state::partitions::KnownPartition;
 
 /// Settings of the archive room; every one a named bound.
 #[derive(Clone, Debug)]

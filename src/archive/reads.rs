@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::state::Meta;
 use super::state::change_feed::{self, FeedRow};
+use super::state::expiry::{self, Expiring};
 use super::state::instances::{self, LiveInstance, Summary};
 use super::state::released::{self, BlobState};
 use super::{Archive, ReadError};
@@ -216,7 +217,8 @@ impl Archive {
             | Payload::BlobsRemoved { .. }
             | Payload::TimeMarked
             | Payload::LogSealed
-            | Payload::LogOpened => {
+            | Payload::LogOpened
+            | Payload::PartitionCreated => {
                 return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
             }
         };
@@ -296,6 +298,25 @@ impl Archive {
     pub fn released(&self, before: Stamp, limit: usize) -> Result<Vec<String>, ReadError> {
         self.ready()?;
         Ok(released::before(&self.0.parts.state.reader(), before, limit)?)
+    }
+
+    /// Studies that are to expire at `until` or before, the first one first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn expiring(&self, until: Stamp, limit: usize) -> Result<Vec<Expiring>, ReadError> {
+        self.ready()?;
+        Ok(expiry::due(&self.0.parts.state.reader(), until, limit)?)
+    }
+
+    /// How many studies are to expire, and the first of them.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn expiry(&self) -> Result<(u64, Option<Expiring>), ReadError> {
+        let reader = self.0.parts.state.reader();
+        let first = expiry::due(&reader, Stamp(i64::MAX), 1)?.pop();
+        Ok((Meta::load(&reader)?.expiring, first))
     }
 
     /// Whether the blob under `key` must be there: an event named it, and none said that it was removed.

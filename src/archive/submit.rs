@@ -162,7 +162,7 @@ impl Archive {
     }
 
     /// Appends an event without sections and waits for its outcome.
-    async fn tell(&self, asking: &Asking, payload: Payload) -> Result<Decided, SubmitError> {
+    pub(super) async fn tell(&self, asking: &Asking, payload: Payload) -> Result<Decided, SubmitError> {
         let head = self.head(asking, payload);
         self.submit(&head, &Sections::default()).await?.decided().await
     }

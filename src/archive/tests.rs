@@ -15,6 +15,7 @@ use crate::event::{
     self, Commit, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope, StoreMode, StoredFile,
 };
 use crate::log::embedded::{self, EmbeddedLog};
+use crate::log::faulty::{Fault, FaultyLog, Plan};
 use crate::log::memory::MemoryLog;
 
 const START: Stamp = Stamp(17_392_617_300_000_000);
@@ -449,6 +450,66 @@ async fn without_its_large_sections_made_durable_nothing_is_appended() {
         archive.submit(&head, &sections).await.unwrap().decided().await.unwrap();
     }
     assert_eq!(archive.blobs().list("kymo").count().await, 1);
+}
+
+/// A log begun by an older program, which knows no partitions; it was upgraded, and then partitions came.
+#[tokio::test]
+async fn the_first_partition_enables_the_format_that_has_it() {
+    let (clock, partition) = (clock(), Partition::parse("Ward_7").unwrap());
+    let log = Arc::new(MemoryLog::new(clock.clone()));
+    let archive = Archive::open(parts(log.clone(), clock.clone())).unwrap();
+    let begin = [Payload::LogCreated { log: Uuid::from_u128(5) }, Payload::FormatEnabled { version: 2 }];
+    for payload in begin {
+        let head = archive.head(&system(), payload);
+        archive.submit(&head, &Sections::default()).await.unwrap().decided().await.unwrap();
+    }
+    let asking = Asking { partition: partition.clone(), ..system() };
+    for _ in 0..2 {
+        archive.create_partition(&asking).await.unwrap();
+        assert_eq!(archive.has_partition(&partition), Ok(true));
+    }
+    archive.create_partition(&system()).await.unwrap();
+    let payloads: Vec<Payload> = archive
+        .commits(Position(2))
+        .unwrap()
+        .iter()
+        .map(|commit| commit.event.as_ref().unwrap().head.payload.clone())
+        .collect();
+    let enabled = Payload::FormatEnabled { version: event::VERSION };
+    assert_eq!(payloads, [enabled, Payload::PartitionCreated], "once, and what older programs stop at first");
+    assert_eq!(archive.partition_count(), Ok(2));
+}
+
+/// An event of a version that may have sections elsewhere, but has none, needs no name of the log to be folded.
+#[tokio::test]
+async fn a_log_without_a_name_takes_a_partition() {
+    let (archive, log, _) = in_memory();
+    let partition = Partition::parse("Ward_7").unwrap();
+    assert_eq!(archive.has_partition(&Partition::default()), Ok(true));
+    archive.create_partition(&system()).await.unwrap();
+    assert_eq!(log.tail(), Position(0), "the default one is not made");
+    archive.create_partition(&Asking { partition: partition.clone(), ..system() }).await.unwrap();
+    assert_eq!(archive.has_partition(&partition), Ok(true));
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_made_is_an_error_and_is_not_there() {
+    let (clock, partition) = (clock(), Partition::parse("Ward_7").unwrap());
+    let log = MemoryLog::new(clock.clone());
+    let log = Arc::new(FaultyLog::new(log, Plan::default()));
+    let archive = Archive::open(parts(log.clone(), clock.clone())).unwrap();
+    archive.begin_log(Uuid::from_u128(5)).await.unwrap();
+    let asking = Asking { partition: partition.clone(), ..system() };
+    log.fail_next(Fault::Before);
+    let failed = archive.create_partition(&asking).await;
+    assert!(matches!(failed, Err(SubmitError::Unavailable(_))), "{failed:?}");
+    assert_eq!(archive.has_partition(&partition), Ok(false));
+    archive.create_partition(&asking).await.unwrap();
+    archive.seal_log().await.unwrap();
+    let other = Asking { partition: Partition::parse("b").unwrap(), ..system() };
+    assert_eq!(archive.create_partition(&other).await, Err(SubmitError::Sealed));
+    archive.create_partition(&asking).await.expect("it is there already");
+    assert_eq!(archive.partition_count(), Ok(2));
 }
 
 /// A log begun by an older program, which writes no events with sections that lie elsewhere.

@@ -32,7 +32,15 @@ struct Summary {
     refused: Vec<(PathBuf, String)>,
 }
 
-pub(crate) async fn run(config: &Config, paths: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    config: &Config,
+    paths: Vec<PathBuf>,
+    partition: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    let partition = partition.map_or_else(|| Ok(Partition::default()), Partition::parse)?;
+    if partition != Partition::default() && !config.http.partitions {
+        bail!("data partitions are off: switch on the setting 'partitions' to import into '{partition}'");
+    }
     let mut files = Vec::new();
     for path in paths {
         collect(&path, &mut files)?;
@@ -43,10 +51,11 @@ pub(crate) async fn run(config: &Config, paths: Vec<PathBuf>) -> anyhow::Result<
     let began = Instant::now();
     let shown = bar("importing", files.len() as u64);
     let mut summary = Summary::default();
-    let archive = &node.archive;
+    let (archive, asking) = (&node.archive, &asking(partition));
+    archive.create_partition(asking).await?;
     let mut imports = futures_util::stream::iter(files)
         .map(|file| async move {
-            let outcome = import(archive, &file).await;
+            let outcome = import(archive, asking, &file).await;
             (file, outcome)
         })
         .buffered(AT_ONCE);
@@ -99,6 +108,10 @@ impl Summary {
     }
 }
 
+fn asking(partition: Partition) -> Asking {
+    Asking { request_id: String::new(), trace_id: None, actor: Actor::System, partition }
+}
+
 fn reason(why: &PartRefusal) -> String {
     match why {
         PartRefusal::Unreadable(what) | PartRefusal::Failed(what) => what.clone(),
@@ -110,18 +123,12 @@ fn reason(why: &PartRefusal) -> String {
     }
 }
 
-async fn import(archive: &Archive, path: &Path) -> anyhow::Result<PartOutcome> {
+async fn import(archive: &Archive, asking: &Asking, path: &Path) -> anyhow::Result<PartOutcome> {
     if !tokio::fs::metadata(path).await?.is_file() {
         bail!("neither a file nor a link to one");
     }
     let mut file = tokio::fs::File::open(path).await?;
-    let asking = Asking {
-        request_id: String::new(),
-        trace_id: None,
-        actor: Actor::System,
-        partition: Partition::default(),
-    };
-    let mut ingest = archive.ingest(asking, StoreMode::Create, Rules::V2, None);
+    let mut ingest = archive.ingest(asking.clone(), StoreMode::Create, Rules::V2, None);
     ingest.part().await?;
     loop {
         let mut bytes = BytesMut::with_capacity(READ_BYTES);

@@ -28,6 +28,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let admin = server::bind(config.admin, AllowRemote::No).await?;
     let metrics = Metrics::install()?;
     let (listener, node) = open(&config, listener).await?;
+    if let Err(misfit) = node.partitions_fit(&config.http) {
+        node.close().await;
+        return Err(misfit.into());
+    }
     let stop = CancellationToken::new();
     node.start_workers(&config, &stop);
     let operator = Arc::new(Operator { archive: node.archive.clone(), search: node.search.clone() });
@@ -47,9 +51,20 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let serving = server::serve(listener, http::router(app), &settings, stop.clone().cancelled_owned());
     let commanding =
         server::serve(admin, http::admin::router(operator), &settings, stop.clone().cancelled_owned());
-    tokio::join!(serving, commanding);
+    let fitting = async {
+        let fits = tokio::select! {
+            fits = node.partitions_fit_at_last(&config.http) => fits,
+            () = stop.cancelled() => Ok(()),
+        };
+        if fits.is_err() {
+            stop.cancel();
+        }
+        fits
+    };
+    let (_, _, fits) = tokio::join!(serving, commanding, fitting);
     drop(std::fs::remove_file(folders.admin()));
     node.close().await;
+    fits?;
     eprintln!("kymo has stopped; everything acknowledged is on disk");
     Ok(ExitCode::SUCCESS)
 }
@@ -132,6 +147,10 @@ impl Admin for Operator {
         let view = search.rows;
         serde_json::json!({
             "feed": progress.sequence,
+            "partitions": self.archive.partition_count().ok(),
+            "expiry": self.archive.expiry().ok().map(|(studies, first)| serde_json::json!({
+                "studies": studies, "first": first.map(|first| first.due.to_string()),
+            })),
             "archive": { "next": progress.next.0, "stopped": self.archive.stopped() },
             "search": { "next": view.next.0, "state": format!("{:?}", view.state),
                 "successor": search.successor.map(|rows| rows.next.0) },

@@ -77,6 +77,7 @@ impl Given {
             },
             deprecated: http::Deprecated::parse(self.deprecate_version.as_deref().unwrap_or_default())
                 .map_err(|why| impossible("deprecate-version", why))?,
+            partitions: self.partitions.unwrap_or(false),
             body_bytes: positive("max-body", self.max_body, 8 << 30)?,
             body_window: nonzero("body-window", self.body_window, default.body_window)?,
             write_window: nonzero("write-window", self.write_window, default.write_window)?,

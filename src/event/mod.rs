@@ -16,8 +16,8 @@ pub mod codec;
 pub mod upcast;
 
 /// The newest event version this code writes and reads. Of 2 are events with a section that lies elsewhere, and
-/// those that seal and open a log; all others are still written as 1.
-pub const VERSION: u16 = 2;
+/// those that seal and open a log; of 3 those that create a partition; all others are still written as 1.
+pub const VERSION: u16 = 3;
 
 /// The small part of an event, all that the fold decodes (architecture §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,12 +97,15 @@ pub enum Payload {
     LogSealed,
     /// The log that was copied to here takes events again.
     LogOpened,
+    /// The data partition of the head comes to be, if it is not there.
+    PartitionCreated,
 }
 
 impl Payload {
     /// The oldest version whose readers know it.
     pub(in crate::event) fn version(&self) -> u16 {
         match self {
+            Self::PartitionCreated => 3,
             Self::LogSealed | Self::LogOpened => 2,
             Self::LogCreated { .. }
             | Self::FormatEnabled { .. }

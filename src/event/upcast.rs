@@ -11,8 +11,9 @@ use super::codec::{DecodeError, MAX_HEAD_BYTES};
 /// # Errors
 /// [`DecodeError`] when the bytes are no head of that version.
 pub fn head(version: u16, bytes: &[u8]) -> Result<Head, DecodeError> {
-    // The second version has other sections and two payloads more; what the first has is as it was.
-    debug_assert!((1..=2).contains(&version), "codec refuses versions that are not known here");
+    // The second version has other sections and two payloads more, the third one payload more; what the first has
+    // is as it was.
+    debug_assert!((1..=3).contains(&version), "codec refuses versions that are not known here");
     let limits = bincode::config::standard().with_limit::<{ MAX_HEAD_BYTES * 2 }>();
     let (head, read) = bincode::serde::decode_from_slice(bytes, limits)
         .map_err(|error| DecodeError::Broken(format!("head of version {version}: {error}")))?;

@@ -20,10 +20,10 @@ use super::counted::Counted;
 use super::error::Error;
 use super::peers::Ends;
 use super::routing::{self, SUPPORTED, Target, Version};
-use super::urls::Base;
+use super::urls::{Base, decoded};
 use super::{App, Settings, left_out};
 use crate::archive::Asking;
-use crate::base::{Partition, Position};
+use crate::base::{BadPartition, Partition, Position};
 use crate::event::Actor;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,7 +50,7 @@ pub(super) struct Asked {
     /// What URLs in its answer begin with.
     pub(super) base: Base,
     ids: Ids,
-    partition: Option<String>,
+    partition: Option<Result<Partition, BadPartition>>,
 }
 
 impl Asked {
@@ -58,6 +58,17 @@ impl Asked {
     pub(super) fn asking(&self, partition: Partition) -> Asking {
         let Ids { request_id, trace_id } = self.ids.clone();
         Asking { request_id, trace_id, actor: Actor::Anonymous, partition }
+    }
+
+    /// The partition that its path means, be it there or not. While partitions are off it is the default one, and
+    /// naming any is an error; while they are on, naming none is (`studies.md` §6).
+    pub(super) fn partition(&self, app: &App) -> Result<Partition, Error> {
+        match (app.settings.partitions, &self.partition) {
+            (false, None) => Ok(Partition::default()),
+            (false, Some(_)) => Err(Error::PartitionsOff),
+            (true, None) => Err(Error::PartitionMissing),
+            (true, Some(named)) => Ok(named.clone()?),
+        }
     }
 }
 
@@ -70,18 +81,21 @@ impl<S: Sync> FromRequestParts<S> for Asked {
     }
 }
 
-/// The data partition of a request. While partitions are off it is the default one, and naming any is an
-/// error (`studies.md` §6).
+/// The data partition of a request, which is there; 400 if it is not (`studies.md` §6).
 pub(super) struct InPartition(pub(super) Partition);
 
-impl<S: Sync> FromRequestParts<S> for InPartition {
+impl FromRequestParts<App> for InPartition {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        match Asked::from_request_parts(parts, state).await?.partition {
-            None => Ok(Self(Partition::default())),
-            Some(_) => Err(Error::PartitionsOff),
-        }
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let partition = Asked::from_request_parts(parts, app).await?.partition(app)?;
+        let known = match parts.method {
+            _ if !app.settings.partitions => true,
+            // What another node has just stored there can be deleted here.
+            Method::DELETE => app.archive.has_partition_by_now(&partition).await?,
+            _ => app.archive.has_partition(&partition)?,
+        };
+        if known { Ok(Self(partition)) } else { Err(Error::UnknownPartition(partition)) }
     }
 }
 
@@ -161,6 +175,11 @@ pub(super) async fn dispatch(State(doors): State<Doors>, mut request: Request) -
             };
             let ends = request.extensions().get::<Ends>();
             let base = Base::of(&doors.app.settings, ends, request.uri(), request.headers(), version);
+            let partition = partition.map(|segment| Partition::parse(&decoded(&segment)));
+            let base = match &partition {
+                Some(Ok(partition)) => base.in_partition(partition),
+                Some(Err(_)) | None => base,
+            };
             *request.uri_mut() = with_path(request.uri(), &path);
             request.extensions_mut().insert(Asked { version, base, ids, partition });
             versioned(doors, request).await
@@ -193,11 +212,6 @@ async fn open(router: Router, request: Request) -> Response {
         Ok(response) => response,
         Err(never) => match never {},
     }
-}
-
-/// GET `partitions`: there is no list while partitions are off (`studies.md` §6).
-pub(super) async fn partitions() -> Error {
-    Error::PartitionsOff
 }
 
 /// Marks the answer to a write with the position up to which it is settled.

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::body::BodyError;
 use super::multipart::MultipartError;
 use crate::archive::{ReadError, SubmitError};
-use crate::base::Position;
+use crate::base::{BadPartition, Partition, Position};
 use crate::blob;
 use crate::projections::search::{BadMetadata, QueryError, SearchError};
 
@@ -43,6 +43,25 @@ pub(super) enum Error {
     /// A partition segment or the list of partitions while there are none.
     #[error("Data partitions are not enabled.")]
     PartitionsOff,
+    /// No partition segment while there are partitions.
+    #[error(
+        "Data partitions are enabled: the path must name one, as in 'partitions/Microsoft.Default/studies'."
+    )]
+    PartitionMissing,
+    /// A partition segment that is no name.
+    #[error("The data partition is invalid: {0}.")]
+    PartitionName(#[from] BadPartition),
+    /// A partition that is not there, and is not made by such a request.
+    #[error("The data partition '{0}' does not exist.")]
+    UnknownPartition(Partition),
+    /// A request header that is not of its form.
+    #[error("The header '{name}' is invalid. {allowed}")]
+    Header {
+        /// Its name.
+        name: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// `Kymo-Min-Position` is no position.
     #[error("The header 'Kymo-Min-Position' is invalid. It must be a position as given by 'Kymo-Position'.")]
     MinPosition,
@@ -120,6 +139,10 @@ impl Error {
             | Self::Identifier(_)
             | Self::Parameter { .. }
             | Self::PartitionsOff
+            | Self::PartitionMissing
+            | Self::PartitionName(_)
+            | Self::UnknownPartition(_)
+            | Self::Header { .. }
             | Self::MinPosition
             | Self::StartParameter
             | Self::FramesNeedMultipart => StatusCode::BAD_REQUEST,

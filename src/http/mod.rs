@@ -38,6 +38,7 @@ mod health;
 mod media;
 mod multipart;
 mod openapi;
+mod partitions;
 mod peers;
 mod routes;
 mod routing;

@@ -12,7 +12,7 @@ use axum::routing::MethodRouter;
 
 use super::accept::Resource;
 use super::studies::{delete, frames, metadata, retrieve, search, store};
-use super::{App, DICOM, DICOM_JSON, change_feed, counted, envelope, health, openapi};
+use super::{App, DICOM, DICOM_JSON, change_feed, counted, health, openapi, partitions};
 
 /// A path with what it answers.
 pub(super) struct Route {
@@ -158,7 +158,7 @@ pub(super) fn versioned() -> Vec<Route> {
             .get(frames::frames, &FRAMES),
         Route::at("/changefeed").get(change_feed::list, &CHANGES),
         Route::at("/changefeed/latest").get(change_feed::latest, &LATEST_CHANGE),
-        Route::at("/partitions").get(envelope::partitions, &PARTITIONS),
+        Route::at("/partitions").get(partitions::list, &PARTITIONS),
         Route::at("/api.yaml").get(openapi::as_yaml, &DESCRIPTION),
         Route::at("/api.json").get(openapi::as_json, &DESCRIPTION),
     ]

@@ -22,6 +22,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// API versions that callers should leave.
     pub deprecated: Deprecated,
+    /// Whether studies lie in data partitions that their routes name (`studies.md` §6).
+    pub partitions: bool,
     /// Most bytes of one request's body (`studies.md` §2.4).
     pub body_bytes: u64,
     /// Within each such time of waiting for a body, `body_bytes_per_window` must come.
@@ -56,6 +58,7 @@ impl Default for Settings {
             public_url: None,
             trusted_proxies: Vec::new(),
             deprecated: Deprecated::default(),
+            partitions: false,
             body_bytes: 4 << 30,
             body_window: Duration::from_secs(30),
             body_bytes_per_window: 8 << 10,

@@ -15,6 +15,7 @@ use super::Settings;
 use super::error::Error;
 use super::peers::Ends;
 use super::routing::Version;
+use crate::base::Partition;
 use crate::dicom::uid::Uid;
 use crate::event::{InstanceKey, Scope};
 
@@ -114,7 +115,12 @@ pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}`.
+/// A segment of a path, decoded. Bytes that are no text become characters that no name has.
+pub(super) fn decoded(segment: &str) -> String {
+    percent_decode(segment.as_bytes()).decode_utf8_lossy().into_owned()
+}
+
+/// What the URLs of one answer begin with: `{scheme}://{host}[/{base}]/{version}[/partitions/{partition}]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Base(String);
 
@@ -155,6 +161,11 @@ impl Base {
     /// The beginning itself, without a slash at its end.
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same in a data partition, whose name needs no encoding.
+    pub(super) fn in_partition(self, partition: &Partition) -> Self {
+        Self(format!("{}/partitions/{partition}", self.0))
     }
 
     /// The study.

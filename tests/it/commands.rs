@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::kit::dicom::{Instance, STUDY, blue_circle, green_square, red_triangle};
 use crate::kit::folder::{copy, files, name};
 use crate::kit::ground::{Ground, on_every_ground};
-use crate::kit::history::{answers, assert_same, delete, happen, send};
+use crate::kit::history::{PARTITIONED, answers, assert_same, delete, happen, send};
 use crate::kit::process::{Connection, PATIENCE, Process, kymo, ran};
 
 fn text(bytes: &[u8]) -> String {
@@ -290,7 +290,7 @@ on_every_ground! { views_are_rebuilt_one_or_all_stopped_or_serving }
 
 fn views_are_rebuilt_one_or_all_stopped_or_serving(ground: &Ground) {
     let (_folder, data) = folder();
-    let archive = ground.start(&data, &[]);
+    let archive = ground.start(&data, &[PARTITIONED]);
     happen(&archive);
     let before = answers(&archive);
     let admin = std::fs::read_to_string(data.join("admin")).expect("its address for commands");
@@ -303,7 +303,7 @@ fn views_are_rebuilt_one_or_all_stopped_or_serving(ground: &Ground) {
     });
     let status = Connection::to(admin).expect("it listens").ask("GET", "/status", &[], b"");
     let status = status.expect("it answers").json();
-    assert_eq!((&status["search"]["state"], &status["feed"]), (&"Live".into(), &65.into()), "{status}");
+    assert_eq!((&status["search"]["state"], &status["feed"]), (&"Live".into(), &130.into()), "{status}");
     assert_same(&before, &answers(&archive), "after a rebuild while serving");
     assert!(archive.stop().success());
 
@@ -311,7 +311,7 @@ fn views_are_rebuilt_one_or_all_stopped_or_serving(ground: &Ground) {
         let rebuilt = ground.ran("rebuild", &data, views);
         assert!(rebuilt.status.success(), "{views:?}: {}", text(&rebuilt.stderr));
         assert!(text(&rebuilt.stdout).contains("a second"), "it tells its rate");
-        let archive = ground.start(&data, &[]);
+        let archive = ground.start(&data, &[PARTITIONED]);
         assert_same(&before, &answers(&archive), &format!("after a rebuild of {views:?}"));
         assert!(archive.stop().success());
     }

@@ -1,6 +1,6 @@
 //! Power loss under the whole archive: its log lies on a disk that forgets whatever was not synced.
 //!
-//! A history of stores, upserts and deletes is played once for every write, sync and rename that it does,
+//! A history of stores, upserts and deletes in two partitions, of studies some of which expire, is played once for every write, sync and rename that it does,
 //! and meets its end there: everything stops, or the disk answers with an error. What was answered until
 //! then must be there after the power is back, and the feed that a reader saw must be its beginning.
 //! Elsewhere: the log alone, over far more histories (unit tests of `log::embedded`); kill -9 (`model`).
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use kymo::archive::{Archive, Parts, SubmitError};
-use kymo::base::{Ids, Position, SteppedClock};
+use kymo::archive::{Archive, Expiring, KnownPartition, Parts, SubmitError};
+use kymo::base::{Ids, Partition, Position, Stamp, SteppedClock};
 use kymo::blob::Blobs;
 use kymo::blob::faulty::Faulty;
 use kymo::dicom::uid::Uid;
@@ -24,16 +24,16 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use crate::kit::archive::{
-    LOG, PATIENCE, START, asking, feed, file, lake, live, metadata, receive, settings,
+    LOG, PATIENCE, START, asking_in, feed, file, lake, live, metadata, settings, store_in,
 };
 use crate::kit::dicom::Instance;
 use crate::kit::seeds;
 
 #[derive(Clone, Debug)]
 enum Request {
-    /// Files of one request, each with its patient, who is nowhere else.
-    Store(StoreMode, Vec<(String, Vec<u8>)>),
-    Delete(Scope),
+    /// Files of one request, each with its patient, who is nowhere else, and when their study expires.
+    Store(Partition, StoreMode, Option<u64>, Vec<(String, Vec<u8>)>),
+    Delete(Partition, Scope),
 }
 
 /// What the world knows of an archive that has met its end.
@@ -41,6 +41,9 @@ enum Request {
 struct Known {
     /// The feed as it was read after the last answer.
     feed: Vec<Change>,
+    /// The partitions and the studies that expire, as they were read with it.
+    partitions: Vec<KnownPartition>,
+    expiring: Vec<Expiring>,
     /// Positions that were answered are below this.
     passed: Position,
     /// Most rows that the request without an answer may have made.
@@ -61,9 +64,13 @@ fn history(seed: u64) -> Vec<Request> {
     let mut request = || {
         let mut uid = |level: u8| format!("1.{level}.{}", random.random_range(0..2));
         let (study, series, instance) = (uid(2), uid(3), uid(4));
+        let partition = match random.random_bool(0.5) {
+            true => Partition::parse("Ward_7").expect("it is a name"),
+            false => Partition::default(),
+        };
         if random.random_bool(0.25) {
             let study = Uid::parse(&study).expect("digits and dots");
-            return Request::Delete(Scope { study, series: None, instance: None });
+            return Request::Delete(partition, Scope { study, series: None, instance: None });
         }
         let mut files = Vec::new();
         for part in 0..random.random_range(1..4) {
@@ -73,7 +80,8 @@ fn history(seed: u64) -> Vec<Request> {
             files.push((patient.clone(), instance.patient(&patient, "Doe^Jane").part10()));
         }
         let mode = if random.random_bool(0.5) { StoreMode::Create } else { StoreMode::Upsert };
-        Request::Store(mode, files)
+        let expires_after_ms = random.random_bool(0.5).then(|| random.random_range(1..1_000_000));
+        Request::Store(partition, mode, expires_after_ms, files)
     };
     (0..4).map(|_| request()).collect()
 }
@@ -81,8 +89,8 @@ fn history(seed: u64) -> Vec<Request> {
 impl World {
     fn new(seed: u64, history: &[Request]) -> Self {
         let stored = history.iter().filter_map(|request| match request {
-            Request::Store(_, files) => Some(files.clone()),
-            Request::Delete(_) => None,
+            Request::Store(_, _, _, files) => Some(files.clone()),
+            Request::Delete(..) => None,
         });
         Self {
             disk: SimDisk::seeded(seed),
@@ -144,6 +152,7 @@ impl World {
             }
             known.passed = archive.progress().next;
             known.feed = feed(&archive).into_iter().map(|row| row.change).collect();
+            (known.partitions, known.expiring) = partitions_and_expiry(&archive);
         }
         Ok(known)
     }
@@ -170,6 +179,9 @@ impl World {
         assert!(rows.starts_with(&known.feed), "rows that were read are gone");
         let more = rows.len() - known.feed.len();
         assert!(more <= known.unanswered_rows, "{more} rows that nobody asked for");
+        let (partitions, expiring) = partitions_and_expiry(&archive);
+        assert!(partitions.starts_with(&known.partitions), "partitions that were there are gone");
+        assert!(more > 0 || expiring == known.expiring, "{expiring:?} expire, not {:?}", known.expiring);
         let (answered, _) = ask(&archive, &extra()).await;
         answered.expect("it takes stores again");
         let passed = archive.progress().next;
@@ -178,27 +190,34 @@ impl World {
         self.disk.power_cycle();
         let again = self.open(passed).await.expect("the log opens after any crash");
         assert_eq!(feed(&again), rows);
+        assert_eq!(partitions_and_expiry(&again), partitions_and_expiry(&archive));
     }
 }
 
 /// A store that no history holds and that makes a row whatever is there.
 fn extra() -> Request {
     let file = Instance::new("1.9", "1.9", "1.9").patient("P-0", "Doe^Jane").part10();
-    Request::Store(StoreMode::Upsert, vec![("P-0".to_owned(), file)])
+    Request::Store(Partition::default(), StoreMode::Upsert, None, vec![("P-0".to_owned(), file)])
+}
+
+/// All partitions, and all studies that expire.
+fn partitions_and_expiry(archive: &Archive) -> (Vec<KnownPartition>, Vec<Expiring>) {
+    let partitions = archive.partitions(0, usize::MAX).expect("the state can be read");
+    (partitions, archive.expiring(Stamp(i64::MAX), usize::MAX).expect("the state can be read"))
 }
 
 /// Asks, and says how many rows of the feed that may make.
 async fn ask(archive: &Archive, request: &Request) -> (Result<(), SubmitError>, usize) {
     match request {
-        Request::Store(mode, files) => {
+        Request::Store(partition, mode, expires_after_ms, files) => {
             let rows = files.len();
             let files: Vec<Vec<u8>> = files.iter().map(|(_, file)| file.clone()).collect();
-            let body = receive(archive, *mode, &files).await.expect("bodies are received in memory");
-            (body.commit().await.map(drop), rows)
+            let stored = store_in(archive, partition.clone(), *mode, *expires_after_ms, &files).await;
+            (stored.map(drop), rows)
         }
-        Request::Delete(scope) => {
+        Request::Delete(partition, scope) => {
             let rows = live(archive).iter().filter(|live| live.key.study == scope.study).count();
-            (archive.delete(&asking(), scope.clone()).await.map(drop), rows)
+            (archive.delete(&asking_in(partition.clone()), scope.clone()).await.map(drop), rows)
         }
     }
 }

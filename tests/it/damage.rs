@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::kit::dicom::{Image, Instance};
 use crate::kit::folder::{copy, files, name};
 use crate::kit::ground::{Ground, on_every_ground};
-use crate::kit::history::{answers, assert_same, happen, send};
+use crate::kit::history::{PARTITIONED, answers, assert_same, happen, send};
 use crate::kit::process::{Process, kymo, ran};
 use crate::kit::served::Answer;
 
@@ -21,7 +21,7 @@ on_every_ground! { a_view_that_is_gone_is_made_again_with_the_same_answers }
 fn a_view_that_is_gone_is_made_again_with_the_same_answers(ground: &Ground) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let archive = ground.start(&data, &[]);
+    let archive = ground.start(&data, &[PARTITIONED]);
     happen(&archive);
     let before = answers(&archive);
     assert!(archive.stop().success());
@@ -29,7 +29,7 @@ fn a_view_that_is_gone_is_made_again_with_the_same_answers(ground: &Ground) {
         for view in gone {
             std::fs::remove_dir_all(data.join(view)).expect("the view is there");
         }
-        let archive = ground.start(&data, &[]);
+        let archive = ground.start(&data, &[PARTITIONED]);
         assert_same(&before, &answers(&archive), &format!("without {gone:?}"));
         assert!(archive.stop().success());
         assert!(VIEWS.iter().all(|view| data.join(view).is_dir()), "it is there again");

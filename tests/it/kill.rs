@@ -2,7 +2,8 @@
 //! at everything that was acknowledged (architecture §7, promises 1, 2 and 4).
 //!
 //! Each writer has studies of its own, so that it knows at any time what must be there. Of what it was doing
-//! when the process was killed it knows nothing: that may have happened or not. One study belongs to all of
+//! when the process was killed it knows nothing: that may have happened or not. The studies lie in three data
+//! partitions, where the same UIDs belong to several writers, and some of them expire. One study belongs to all of
 //! them; of it the change feed must tell every acknowledged write.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 
 use crate::kit::dicom::{Instance, PIXEL_DATA, Value};
 use crate::kit::ground::{Ground, on_every_ground};
+use crate::kit::history::PARTITIONED;
 use crate::kit::process::{Connection, Process};
 use crate::kit::served::Answer;
 
@@ -30,7 +32,11 @@ const WRITERS: u64 = 5;
 const STUDIES: u64 = 2;
 const INSTANCES: u64 = 3;
 /// Small segments, so that they are sealed under way; released files go at once, so that the sweep is at work.
-const FLAGS: [&str; 6] = ["--log-segment", "64KiB", "--keep-released", "0s", "--sweep-every", "50ms"];
+const FLAGS: [&str; 7] =
+    ["--log-segment", "64KiB", "--keep-released", "0s", "--sweep-every", "50ms", PARTITIONED];
+/// Owners take turns with them.
+const PARTITIONS: [&str; 3] = ["Microsoft.Default", "Ward_7", "ward_7"];
+const IN_PARTITIONS: u64 = PARTITIONS.len() as u64;
 
 /// One instance: whose it is (`WRITERS` stands for all), which study, which instance in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +47,16 @@ struct Key {
 }
 
 impl Key {
+    fn partition(self) -> &'static str {
+        PARTITIONS[(self.owner % IN_PARTITIONS) as usize]
+    }
+
+    fn base(self) -> String {
+        format!("/v2/partitions/{}", self.partition())
+    }
+
     fn study_uid(self) -> String {
-        format!("2.25.9{}.{}", self.owner, self.study)
+        format!("2.25.9{}.{}", self.owner / IN_PARTITIONS, self.study)
     }
 
     fn uid(self) -> String {
@@ -50,7 +64,7 @@ impl Key {
     }
 
     fn study_path(self) -> String {
-        format!("/v2/studies/{}", self.study_uid())
+        format!("{}/studies/{}", self.base(), self.study_uid())
     }
 
     fn path(self) -> String {
@@ -166,9 +180,14 @@ impl Writer<'_> {
             body.extend(key.file(*number));
         }
         body.extend(b"\r\n--xyz--");
-        let headers =
-            [("content-type", "multipart/related; boundary=xyz"), ("accept", "application/dicom+json")];
-        self.connection.ask(method, "/v2/studies", &headers, &body)
+        let mut headers =
+            vec![("content-type", "multipart/related; boundary=xyz"), ("accept", "application/dicom+json")];
+        let expires_after = self.random.random_range(10_000_000_000..20_000_000_000_u64).to_string();
+        if self.random.random_ratio(1, 3) {
+            headers.push(("msdicom-expiry-time-milliseconds", &expires_after));
+        }
+        let path = format!("{}/studies", files[0].0.base());
+        self.connection.ask(method, &path, &headers, &body)
     }
 
     fn delete_instance(&mut self) -> std::io::Result<()> {
@@ -186,7 +205,11 @@ impl Writer<'_> {
         self.written.doubtful = gone.iter().map(|key| (*key, None)).collect();
         self.written.together = true;
         let answer = self.connection.ask("DELETE", path, &[], b"")?;
-        let status = if gone.is_empty() { 404 } else { 204 };
+        let status = match gone.is_empty() {
+            true if is_unknown_partition(&answer) => 400,
+            true => 404,
+            false => 204,
+        };
         assert_eq!(answer.status, status, "{path} with {:?}: {answer:?}", self.written.live);
         self.written.live.retain(|key, _| !gone.contains(key));
         self.acknowledge(&answer);
@@ -198,8 +221,8 @@ impl Writer<'_> {
         let key = self.any_key();
         let expected = self.written.live.get(&key).copied();
         expect_file(&mut self.connection, key, expected)?;
-        let query = format!("/v2/instances?includefield=00200013&StudyInstanceUID={}", key.study_uid());
-        let found: Live = found(&mut self.connection, &query)?;
+        let query = format!("includefield=00200013&StudyInstanceUID={}", key.study_uid());
+        let found: Live = found(&mut self.connection, key.partition(), &query)?;
         let live = self.written.live.iter().filter(|(other, _)| other.study == key.study);
         assert_eq!(found, live.map(|(key, number)| (*key, *number)).collect(), "{query}");
         Ok(())
@@ -214,11 +237,18 @@ impl Writer<'_> {
     }
 }
 
+/// Nothing was stored in that partition yet.
+fn is_unknown_partition(answer: &Answer) -> bool {
+    let says = |body: &bytes::Bytes| body.ends_with(b"does not exist.");
+    answer.status == 400 && answer.body.as_ref().is_ok_and(says)
+}
+
 /// The file under `key` is the one of write `number`, byte for byte.
 fn expect_file(connection: &mut Connection, key: Key, number: Option<u64>) -> std::io::Result<()> {
     let accept = [("accept", "application/dicom; transfer-syntax=*")];
     let answer = connection.ask("GET", &key.path(), &accept, b"")?;
     match number {
+        None if is_unknown_partition(&answer) => {}
         None => assert_eq!(answer.status, 404, "{key:?} is deleted: {:?}", answer.headers),
         Some(number) => {
             let Ok(bytes) = &answer.body else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
@@ -230,10 +260,12 @@ fn expect_file(connection: &mut Connection, key: Key, number: Option<u64>) -> st
 }
 
 /// What a search for instances finds.
-fn found(connection: &mut Connection, query: &str) -> std::io::Result<Live> {
-    let answer = connection.ask("GET", query, &[("accept", "application/dicom+json")], b"")?;
-    assert!([200, 204].contains(&answer.status), "{query}: {answer:?}");
-    if answer.status == 204 {
+fn found(connection: &mut Connection, partition: &str, query: &str) -> std::io::Result<Live> {
+    let path = format!("/v2/partitions/{partition}/instances?{query}");
+    let answer = connection.ask("GET", &path, &[("accept", "application/dicom+json")], b"")?;
+    let nothing = answer.status == 204 || is_unknown_partition(&answer);
+    assert!(answer.status == 200 || nothing, "{path}: {answer:?}");
+    if nothing {
         return Ok(Live::new());
     }
     if answer.body.is_err() {
@@ -242,14 +274,14 @@ fn found(connection: &mut Connection, query: &str) -> std::io::Result<Live> {
     let instance = |json: &Json| {
         let uid = json["00080018"]["Value"][0].as_str().expect("an instance has a UID").to_owned();
         let number = json["00200013"]["Value"][0].as_u64().expect("an instance has a number");
-        (key_of(&uid), number)
+        (key_of(partition, &uid), number)
     };
     Ok(answer.json().as_array().expect("an array").iter().map(instance).collect())
 }
 
-fn key_of(uid: &str) -> Key {
-    let key = (0..=WRITERS).flat_map(keys_of).find(|key| key.uid() == uid);
-    key.unwrap_or_else(|| panic!("nobody stored {uid}"))
+fn key_of(partition: &str, uid: &str) -> Key {
+    let key = (0..=WRITERS).flat_map(keys_of).find(|key| key.partition() == partition && key.uid() == uid);
+    key.unwrap_or_else(|| panic!("nobody stored {uid} in {partition}"))
 }
 
 /// What never changes of a row.
@@ -276,7 +308,7 @@ fn page(connection: &mut Connection, offset: usize) -> std::io::Result<Vec<Row>>
     let rows = rows.as_array().expect("an array").iter().enumerate();
     let row = |(n, row): (usize, &Json)| {
         assert_eq!(row["sequence"].as_u64(), Some((offset + n + 1) as u64), "the feed is dense");
-        let key = key_of(&text(row, "sopInstanceUid"));
+        let key = key_of(&text(row, "partitionName"), &text(row, "sopInstanceUid"));
         assert_eq!(text(row, "studyInstanceUid"), key.study_uid());
         Row { action: text(row, "action"), key, timestamp: text(row, "timestamp") }
     };
@@ -298,6 +330,7 @@ fn follow(address: SocketAddr, from: usize) -> Vec<Row> {
 struct Known {
     live: Live,
     feed: Vec<Row>,
+    partitions: Vec<Json>,
     /// Writes into the study of all: acknowledged, and perhaps done.
     shared: BTreeMap<Key, (usize, usize)>,
     acknowledged: u64,
@@ -345,11 +378,20 @@ impl Known {
         let mut connection = process.connect();
         let position = written.iter().map(|written| written.position).max().unwrap_or_default();
         let least = [("kymo-min-position", &*position.to_string()), ("accept", "application/dicom+json")];
-        let answer = connection.ask("GET", "/v2/studies", &least, b"").expect("it answers");
+        let answer = connection
+            .ask("GET", "/v2/partitions/Microsoft.Default/studies", &least, b"")
+            .expect("it answers");
         assert!([200, 204].contains(&answer.status), "position {position} is passed: {answer:?}");
 
-        let mut search =
-            found(&mut connection, "/v2/instances?includefield=00200013&limit=200").expect("it answers");
+        let list = connection.ask("GET", "/v2/partitions", &[], b"").expect("it answers").json();
+        let list = list.as_array().expect("a list").clone();
+        assert!(list.starts_with(&self.partitions), "a partition has changed: {list:?}");
+        self.partitions = list;
+        let mut search = Live::new();
+        for partition in PARTITIONS {
+            let all = found(&mut connection, partition, "includefield=00200013&limit=200");
+            search.extend(all.expect("it answers"));
+        }
         let shared: Live = search.extract_if(.., |key, _| key.owner == WRITERS).collect();
         self.live = search;
         for (owner, written) in (0..).zip(written) {
@@ -472,6 +514,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed(ground: &Ground) {
         known.check(&process, &written, &seen);
     }
     assert!(process.stop().success());
+    assert_eq!(known.partitions.len(), PARTITIONS.len(), "{:?}", known.partitions);
     verify(ground, &data);
     println!(
         "{kills} kills under load, {at_start} at the start; {} writes acknowledged, {} rows in the feed",

@@ -1,9 +1,10 @@
 //! Decides the deletion of a study, a series or an instance: one row for each live instance, all at once.
+//! A study of which nothing is left expires no more.
 //!
 //! Elsewhere: the files go later (`workers::sweep`).
 
 use super::super::state::instances::{self, LiveInstance};
-use super::super::state::{change_feed, released};
+use super::super::state::{change_feed, expiry, released};
 use super::{Step, accepted};
 use crate::event::{Action, Change, Outcome, Refusal, Scope};
 use crate::tables::Error;
@@ -31,6 +32,12 @@ pub(super) fn deleted(step: &mut Step<'_, '_>, scope: &Scope) -> Result<Outcome,
         };
         change_feed::append(step.batch, &change);
         changes.push(change);
+    }
+    if step.meta.expiring > 0 {
+        let study = Scope { study: scope.study.clone(), series: None, instance: None };
+        if instances::within(step.batch, step.partition, &study, None).next().transpose()?.is_none() {
+            expiry::cancel(step.batch, step.meta, step.partition, &study.study)?;
+        }
     }
     Ok(accepted(changes))
 }

@@ -3,8 +3,9 @@
 //! Elsewhere: the same decision as a prediction, before an upload is made durable (`ingest`).
 
 use super::super::state::instances::{self, LiveInstance};
-use super::super::state::{change_feed, released};
+use super::super::state::{change_feed, expiry, partitions, released};
 use super::{Step, accepted};
+use crate::base::Partition;
 use crate::event::{Action, Change, Outcome, ReceivedInstance, Refusal, StoreMode};
 use crate::tables::Error;
 
@@ -20,7 +21,8 @@ pub fn decide_instance(live: Option<&LiveInstance>, mode: StoreMode) -> Result<A
     }
 }
 
-/// A refused store releases its file at once; a replaced version releases the file it had.
+/// A refused store releases its file at once; a replaced version releases the file it had. One that holds makes its
+/// partition, should that not be there, and decides when its study expires.
 pub(super) fn instance_stored(
     step: &mut Step<'_, '_>,
     received: &ReceivedInstance,
@@ -42,6 +44,11 @@ pub(super) fn instance_stored(
     if let Some(replaced) = &live {
         released::release(step.batch, &replaced.file.key, step.meta.time);
     }
+    if *step.partition != Partition::default() {
+        partitions::create(step.batch, step.meta, step.partition)?;
+    }
+    let study = &received.key.study;
+    expiry::set(step.batch, step.meta, step.partition, study, received.expires_after_ms)?;
     let sequence = step.count();
     let now = LiveInstance {
         key: received.key.clone(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::state::Meta;
+use super::state::{Meta, partitions};
 use crate::base::{Partition, Position, Stamp};
 use crate::event::codec::{self, Bodies, DecodeError, Event};
 use crate::event::{self, Change, Commit, Outcome, Payload, Refusal};
@@ -111,6 +111,9 @@ fn decide(table: &Table, records: &[Record], bodies: Option<&Arc<dyn Bodies>>) -
             return Err(FoldError::OutOfOrder { wanted: cursor, given: record.position });
         }
         meta.time = meta.time.max(record.stamp);
+        if meta.partitions == 0 {
+            partitions::create(&mut batch, &mut meta, &Partition::default())?;
+        }
         let (event, outcome) = match codec::decode(record.bytes.clone()) {
             Ok(event) => {
                 let outcome = apply(&mut batch, &mut meta, record.position, &event)?;
@@ -169,6 +172,10 @@ fn apply(
         (Payload::TimeMarked, None) => Outcome::Accepted(Vec::new()),
         (payload @ (Payload::LogSealed | Payload::LogOpened), None) => {
             step.meta.sealed = *payload == Payload::LogSealed;
+            Outcome::Accepted(Vec::new())
+        }
+        (Payload::PartitionCreated, None) => {
+            partitions::create(step.batch, step.meta, step.partition)?;
             Outcome::Accepted(Vec::new())
         }
     };

@@ -1,11 +1,14 @@
 //! Decisions as tables: given records, when a record, then outcome.
 //!
 //! A record is written as `post 1/2/3`, `put B:1/2/3` or `delete 1/2`: a verb, the partition if it is not
-//! the default one, then study, series and instance.
+//! the default one, then study, series and instance; `post 1/2/3 in 500` if the study is to expire in 500 ms.
+//! `make B` creates a partition.
 
 use proptest::prelude::*;
 
+use super::super::state::expiry::{self, Expiring};
 use super::super::state::instances::{self, LiveInstance};
+use super::super::state::partitions::{self, KnownPartition};
 use super::super::state::released::{self, BlobState};
 use super::super::state::{FORMAT, change_feed};
 use super::*;
@@ -17,6 +20,10 @@ use crate::tables::{Engine, Keeping};
 
 /// How long an event of these tests may take effect.
 const VALIDITY: i64 = 1_000;
+/// When the log's clock begins.
+const START: i64 = 1_000_000;
+/// Ticks in a millisecond.
+const MS: i64 = 10_000;
 
 /// A log under construction and the state that follows from it.
 struct World {
@@ -29,7 +36,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { table: Table::memory(), records: Vec::new(), now: 1_000_000, made: 0 }
+        Self { table: Table::memory(), records: Vec::new(), now: START, made: 0 }
     }
 
     /// A world in which `history` has happened.
@@ -49,21 +56,35 @@ impl World {
 
     /// The event a text says, as a node would make it now.
     fn event(&mut self, text: &str) -> Head {
+        let (text, expires) = match text.split_once(" in ") {
+            Some((text, ms)) => (text, Some(ms.parse().unwrap())),
+            None => (text, None),
+        };
         let (verb, place) = text.split_once(' ').expect("a verb and a place");
+        if verb == "make" {
+            let partition = Partition::parse(place).unwrap();
+            return Head { partition, ..self.head(Payload::PartitionCreated) };
+        }
         let (partition, path) = match place.split_once(':') {
             Some((name, path)) => (Partition::parse(name).unwrap(), path),
             None => (Partition::default(), place),
         };
         let payload = match verb {
-            "post" => self.stored(&partition, path, StoreMode::Create),
-            "put" => self.stored(&partition, path, StoreMode::Upsert),
+            "post" => self.stored(&partition, path, StoreMode::Create, expires),
+            "put" => self.stored(&partition, path, StoreMode::Upsert, expires),
             "delete" => Payload::Deleted { scope: scope(path) },
             _ => panic!("no such verb: {verb}"),
         };
         Head { partition, ..self.head(payload) }
     }
 
-    fn stored(&mut self, partition: &Partition, path: &str, mode: StoreMode) -> Payload {
+    fn stored(
+        &mut self,
+        partition: &Partition,
+        path: &str,
+        mode: StoreMode,
+        expires_after_ms: Option<u64>,
+    ) -> Payload {
         let (key, number) = (key(path), self.fresh());
         let version = uuid::Builder::from_unix_timestamp_millis(number, &[7; 10]).into_uuid();
         let lake = Lake { workspace: "w".into(), service: "s".into() };
@@ -77,7 +98,7 @@ impl World {
             dataset_offset: 0,
             warnings: Vec::new(),
             derived_by: 1,
-            expires_after_ms: None,
+            expires_after_ms,
         };
         Payload::InstanceStored { instance, mode }
     }
@@ -141,10 +162,38 @@ impl World {
         released::before(&self.table.reader(), Stamp(i64::MAX), usize::MAX).unwrap()
     }
 
+    /// The partitions with their numbers, and which record made each.
+    fn partitions(&self) -> String {
+        let reader = self.table.reader();
+        let rows = partitions::behind(&reader, 0).map(|row| {
+            let KnownPartition { number, partition, created } = row.unwrap();
+            assert!(partitions::exists(&reader, &partition).unwrap());
+            format!("{number} {partition} by {}", created.0 - START)
+        });
+        let rows: Vec<String> = rows.collect();
+        assert_eq!(rows.len() as u64, self.meta().partitions);
+        rows.join(", ")
+    }
+
+    /// The studies that expire, the next one first, so many milliseconds after which record.
+    fn expiring(&self) -> String {
+        let reader = self.table.reader();
+        let rows = expiry::due(&reader, Stamp(i64::MAX), usize::MAX).unwrap();
+        assert_eq!(rows.len() as u64, self.meta().expiring);
+        let row = |Expiring { due, partition, study }: Expiring| {
+            assert_eq!(expiry::of_study(&reader, &partition, &study), Ok(Some(due)));
+            let place =
+                if partition == Partition::default() { String::new() } else { format!("{partition}:") };
+            let (record, ms) = ((due.0 - START) % MS, (due.0 - START) / MS);
+            format!("{place}{} {ms} after {record}", &study.as_str()[2..])
+        };
+        rows.into_iter().map(row).collect::<Vec<_>>().join(", ")
+    }
+
     /// Feed and live instances, without what moves with every record.
     fn truth(&self) -> Vec<String> {
         let rows = self.table.dump().unwrap();
-        rows.into_iter().filter(|row| row.starts_with(['F', 'L', 'B', 'R'])).collect()
+        rows.into_iter().filter(|row| row.starts_with(['F', 'L', 'B', 'R', 'N', 'P', 'S', 'D'])).collect()
     }
 }
 
@@ -244,6 +293,133 @@ fn stores_and_deletes_are_decided_in_log_order() {
     ] {
         assert_eq!(World::given(given).when(when), then, "given '{given}', when '{when}'");
     }
+}
+
+/// `studies.md` §6: the first creation wins and is counted; nothing that is refused makes a partition.
+#[test]
+fn partitions_come_to_be_in_log_order() {
+    const DEFAULT: &str = "1 Microsoft.Default by 0";
+    for (history, then) in [
+        ("", ""),
+        ("post 1/1/1", DEFAULT),
+        ("delete 1", DEFAULT),
+        ("make Microsoft.Default", DEFAULT),
+        ("post 1/1/1; make Microsoft.Default; post 1/1/2", DEFAULT),
+        ("post 1/1/1; make B", "1 Microsoft.Default by 0, 2 B by 1"),
+        ("make B", "1 Microsoft.Default by 0, 2 B by 0"),
+        ("make B; make B; make A; make B", "1 Microsoft.Default by 0, 2 B by 0, 3 A by 2"),
+        // Names are told apart by the case of their letters.
+        (
+            "make B; make b; make microsoft.default",
+            "1 Microsoft.Default by 0, 2 B by 0, 3 b by 1, 4 microsoft.default by 2",
+        ),
+        // A store into a partition that nobody made makes it, with its number in its turn.
+        ("post 1/1/1; post B:1/1/1; make B", "1 Microsoft.Default by 0, 2 B by 1"),
+        ("put C:1/1/1; make B; post C:1/1/1", "1 Microsoft.Default by 0, 2 C by 0, 3 B by 1"),
+        ("delete B:1; post C:1/1/1", "1 Microsoft.Default by 0, 2 C by 1"),
+        // It stays when it is empty.
+        ("post B:1/1/1; delete B:1", "1 Microsoft.Default by 0, 2 B by 0"),
+    ] {
+        assert_eq!(World::given(history).partitions(), then, "given '{history}'");
+    }
+}
+
+#[test]
+fn the_default_partition_is_as_old_as_the_first_record_whatever_that_is() {
+    let mut world = World::new();
+    world.try_append(bytes::Bytes::from_static(b"not ours")).unwrap();
+    world.when("make B");
+    assert_eq!(world.partitions(), "1 Microsoft.Default by 0, 2 B by 1");
+}
+
+#[test]
+fn what_is_refused_makes_no_partition_and_no_study_expire() {
+    for text in ["make B", "post B:1/1/1 in 5", "put B:1/1/1 in 5"] {
+        let mut world = World::given("post 1/1/1 in 9");
+        let late = world.event(text);
+        world.now = late.valid_until.0 + 1;
+        assert_eq!(told(&world.append(&late).outcome), "TooLate");
+        let seal = world.head(Payload::LogSealed);
+        world.append(&seal);
+        assert_eq!(world.when(text), "Sealed");
+        assert_eq!(world.partitions(), "1 Microsoft.Default by 0");
+        assert_eq!(world.expiring(), "1 9 after 0");
+    }
+}
+
+#[test]
+fn a_partition_keeps_its_number_when_its_creation_is_repeated_or_comes_again() {
+    let mut world = World::given("make A");
+    let make = world.event("make B");
+    assert_eq!(told(&world.append(&make).outcome), "accepted");
+    assert_eq!(told(&world.append(&make).outcome), "Repeated");
+    assert_eq!(world.when("make B"), "accepted");
+    assert_eq!(world.partitions(), "1 Microsoft.Default by 0, 2 A by 0, 3 B by 1");
+    assert!(world.feed().is_empty(), "the feed tells of instances only");
+}
+
+/// `studies.md` §2.10: the last store that holds decides for its study.
+#[test]
+fn the_last_store_decides_when_a_study_expires() {
+    for (history, then) in [
+        ("post 1/1/1", ""),
+        ("post 1/1/1 in 500", "1 500 after 0"),
+        ("put 1/1/1 in 500", "1 500 after 0"),
+        // The next store of the study decides anew, be it another instance, series or method.
+        ("post 1/1/1 in 500; post 1/1/2 in 70", "1 70 after 1"),
+        ("post 1/1/1 in 500; post 1/1/2 in 500", "1 500 after 1"),
+        ("post 1/1/1 in 500; put 1/1/1 in 900", "1 900 after 1"),
+        ("post 1/1/1 in 500; post 1/1/2", ""),
+        ("post 1/1/1 in 500; post 1/2/1", ""),
+        ("post 1/1/1 in 500; put 1/1/1", ""),
+        ("post 1/1/1 in 500; post 1/1/2; put 1/1/2 in 6", "1 6 after 2"),
+        // One that is refused decides nothing.
+        ("post 1/1/1 in 500; post 1/1/1", "1 500 after 0"),
+        ("post 1/1/1 in 500; post 1/1/1 in 9", "1 500 after 0"),
+        ("post 1/1/1; post 1/1/1 in 9", ""),
+        // Each study by itself, the next one first; that of another partition is another one.
+        ("post 1/1/1 in 500; post 2/1/1", "1 500 after 0"),
+        ("post 1/1/1 in 500; post 2/1/1 in 5; post 3/1/1 in 50", "2 5 after 1, 3 50 after 2, 1 500 after 0"),
+        ("post 1/1/1 in 500; post B:1/1/1 in 5", "B:1 5 after 1, 1 500 after 0"),
+        ("post 1/1/1 in 500; post B:1/1/1", "1 500 after 0"),
+        ("post 1/1/1 in 5; post B:1/1/1 in 5; delete 1", "B:1 5 after 1"),
+        // A study that is gone expires no more; one of which something is left does.
+        ("post 1/1/1 in 500; delete 1", ""),
+        ("post 1/1/1 in 500; delete 1/1", ""),
+        ("post 1/1/1 in 500; delete 1/1/1", ""),
+        ("post 1/1/1; post 1/2/1 in 500; delete 1/1", "1 500 after 1"),
+        ("post 1/1/1; post 1/1/2 in 500; delete 1/1/1", "1 500 after 1"),
+        ("post 1/1/1 in 500; delete 2", "1 500 after 0"),
+        ("post 1/1/1 in 500; delete 1; post 1/1/1", ""),
+        ("post 1/1/1 in 500; delete 1; post 1/1/1 in 3", "1 3 after 2"),
+    ] {
+        assert_eq!(World::given(history).expiring(), then, "given '{history}'");
+    }
+}
+
+#[test]
+fn what_is_due_is_found_by_feed_time_and_nothing_else() {
+    let world = World::given("post 1/1/1 in 30; post 2/1/1 in 10; post 3/1/1 in 20; post 4/1/1 in 10");
+    let due = |until: i64, limit| {
+        let rows = expiry::due(&world.table.reader(), Stamp(START + until), limit).unwrap();
+        rows.iter().map(|row| row.study.as_str()[2..].to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(due(10 * MS, 9), "", "the store of study 2 lies at record 1");
+    assert_eq!(due(10 * MS + 1, 9), "2");
+    assert_eq!(due(10 * MS + 3, 9), "2 4");
+    assert_eq!(due(29 * MS, 9), "2 4 3");
+    assert_eq!(due(30 * MS, 9), "2 4 3 1");
+    assert_eq!(due(30 * MS, 2), "2 4");
+    // Feed time, not the record's own stamp: a clock that went back makes nothing expire sooner.
+    let mut world = World::given("post 1/1/1");
+    world.now -= 50;
+    world.when("post 2/1/1 in 10");
+    assert_eq!(world.expiring(), "2 10 after 0");
+    // The longest time there is does not go round to the beginning.
+    world.when(&format!("post 3/1/1 in {}", u64::MAX));
+    let rows = expiry::due(&world.table.reader(), Stamp(i64::MAX), 9).unwrap();
+    assert_eq!(rows.last().map(|row| row.due), Some(Stamp(i64::MAX)));
+    assert_eq!(rows.len(), 2);
 }
 
 #[test]
@@ -370,7 +546,12 @@ fn a_sealed_log_refuses_everything_until_it_is_opened() {
     let seal = world.head(Payload::LogSealed);
     assert_eq!(told(&world.append(&seal).outcome), "accepted");
     let before = world.truth();
-    for payload in [Payload::TimeMarked, Payload::BlobsRemoved { keys: Vec::new() }, Payload::LogSealed] {
+    for payload in [
+        Payload::TimeMarked,
+        Payload::BlobsRemoved { keys: Vec::new() },
+        Payload::LogSealed,
+        Payload::PartitionCreated,
+    ] {
         let event = world.head(payload);
         assert_eq!(told(&world.append(&event).outcome), "Sealed");
     }
@@ -399,6 +580,7 @@ fn every_kind_of_event_can_come_too_late() {
         Payload::TimeMarked,
         Payload::LogSealed,
         Payload::LogOpened,
+        Payload::PartitionCreated,
     ] {
         let mut world = World::given("post 1/1/1");
         let event = world.head(payload);
@@ -495,7 +677,7 @@ fn a_format_from_the_future_stops_the_fold_with_a_message_that_names_it() {
     let before = world.table.dump().unwrap();
     let error = world.try_append(encoded(&event)).unwrap_err();
     let message = error.to_string();
-    for part in ["position 1", "version 3", "up to 2", "install a newer Kymo"] {
+    for part in ["position 1", "version 4", "up to 3", "install a newer Kymo"] {
         assert!(message.contains(part), "'{part}' is not in: {message}");
     }
     assert_eq!(world.table.dump().unwrap(), before);
@@ -509,10 +691,10 @@ fn an_event_of_the_future_or_one_that_is_broken_stops_the_fold() {
     let mut world = World::given("post 1/1/1");
     let event = world.event("post 1/1/2");
     let (mut newer, mut broken) = (encoded(&event).to_vec(), encoded(&event).to_vec());
-    newer[4] = 3;
+    newer[4] = 4;
     broken.truncate(broken.len() - 1);
     for (bytes, parts) in [
-        (newer, ["position 1", "version 3", "up to 2", "install a newer Kymo"]),
+        (newer, ["position 1", "version 4", "up to 3", "install a newer Kymo"]),
         (broken, ["position 1", "cannot be read", "cut off", "stops"]),
     ] {
         let before = world.table.dump().unwrap();
@@ -584,7 +766,9 @@ fn step() -> impl Strategy<Value = (Step, i64)> {
         let parts: Vec<&str> = place.split('/').take(depth).collect();
         format!("delete {}", parts.join("/"))
     });
-    let tell = prop_oneof![3 => store, 1 => delete];
+    let expiring = (store.clone(), 1..4u64).prop_map(|(store, ms)| format!("{store} in {ms}"));
+    let make = (0..3u8).prop_map(|n| format!("make {}", ["B", "C", "Microsoft.Default"][usize::from(n)]));
+    let tell = prop_oneof![9 => store, 3 => expiring, 4 => delete, 1 => make];
     let step = prop_oneof![
         12 => tell.clone().prop_map(Step::Tell),
         2 => (0..20usize).prop_map(Step::Repeat),
@@ -684,6 +868,39 @@ proptest! {
     }
 
     #[test]
+    fn partitions_and_expiry_follow_from_what_held(steps in prop::collection::vec(step(), 1..60)) {
+        let (world, commits, _) = play(&steps);
+        let mut made = vec![(Partition::default(), commits[0].time)];
+        let mut due = std::collections::BTreeMap::new();
+        for commit in &commits {
+            let (Some(event), Outcome::Accepted(changes)) = (&commit.event, &commit.outcome) else { continue };
+            let partition = &event.head.partition;
+            let makes = !changes.is_empty() || event.head.payload == Payload::PartitionCreated;
+            if makes && made.iter().all(|(known, _)| known != partition) {
+                made.push((partition.clone(), commit.time));
+            }
+            if let Payload::InstanceStored { instance, .. } = &event.head.payload {
+                let study = (partition.clone(), instance.key.study.clone());
+                match instance.expires_after_ms {
+                    Some(ms) => drop(due.insert(study, commit.time.0 + i64::try_from(ms).unwrap() * MS)),
+                    None => drop(due.remove(&study)),
+                }
+            }
+        }
+        due.retain(|(partition, study), _| !world.live(partition, &study.as_str()[2..]).is_empty());
+        let reader = world.table.reader();
+        let known: Vec<_> = partitions::behind(&reader, 0).collect::<Result<_, _>>().unwrap();
+        prop_assert!(known.iter().zip(1..).all(|(known, number)| known.number == number));
+        let known: Vec<_> = known.into_iter().map(|known| (known.partition, known.created)).collect();
+        prop_assert_eq!(known, made);
+        let found = expiry::due(&reader, Stamp(i64::MAX), usize::MAX).unwrap();
+        prop_assert!(found.is_sorted_by_key(|row| row.due));
+        let found: std::collections::BTreeMap<_, _> =
+            found.into_iter().map(|row| ((row.partition, row.study), row.due.0)).collect();
+        prop_assert_eq!(found, due);
+    }
+
+    #[test]
     fn however_the_log_is_cut_into_runs_the_result_is_the_same(
         steps in prop::collection::vec(step(), 1..60),
         cuts in prop::collection::vec(1..9usize, 60),
@@ -712,7 +929,9 @@ fn printed(commits: &[Arc<Commit>]) -> Vec<String> {
 
 #[test]
 fn a_table_on_disk_holds_what_one_in_memory_holds() {
-    let world = World::given("post 1/1/1; put 1/1/1; post 1/1/2; delete 1/1/1; post 1/1/1; post B:1/1/1");
+    let world = World::given(
+        "post 1/1/1; put 1/1/1 in 7; post 1/1/2; delete 1/1/1; make C; post 1/1/1 in 7; post B:1/1/1 in 8",
+    );
     for engine in [Engine::Fjall, Engine::Sled] {
         let folder = tempfile::tempdir().unwrap();
         let keeping = Keeping { engine, ..Keeping::default() };

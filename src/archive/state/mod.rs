@@ -8,6 +8,10 @@
 //! | `E` valid-until id | an event id that may come again |
 //! | `B` version id | whether a blob lives, and since when it does not (`released`) |
 //! | `R` since version id | key of a released blob, oldest first (`released`) |
+//! | `N` partition | its number (`partitions`) |
+//! | `P` number | a partition (`partitions`) |
+//! | `S` partition study | when the study expires (`expiry`) |
+//! | `D` due partition study | the same, the next to expire first (`expiry`) |
 //!
 //! Invariant: rows change only in `archive::fold`, one batch for each run of records.
 //! Elsewhere: the decisions (`fold`).
@@ -21,11 +25,13 @@ use crate::tables::keys::Key;
 use crate::tables::{Batch, Error, Read};
 
 pub mod change_feed;
+pub mod expiry;
 pub mod instances;
+pub mod partitions;
 pub mod released;
 
 /// Names the rows' format; another name rebuilds the state from the log.
-pub const FORMAT: &str = "archive-3";
+pub const FORMAT: &str = "archive-4";
 
 /// The single row about the log as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +46,10 @@ pub struct Meta {
     pub format: u16,
     /// Whether the log is sealed: the archive goes on elsewhere.
     pub sealed: bool,
+    /// Number of data partitions; the default one is as old as the log.
+    pub partitions: u64,
+    /// Number of studies that are to expire.
+    pub expiring: u64,
 }
 
 impl Meta {

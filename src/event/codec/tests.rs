@@ -50,6 +50,8 @@ fn samples() -> Vec<(&'static str, Head, Sections)> {
     };
     let scope = Scope { study: uid("1.2.3"), series: Some(uid("1.2.3.4")), instance: None };
     let keys = vec!["AHDS/a/b.dcm".to_owned()];
+    let partition = Partition::parse("Ward_7").unwrap();
+    let created = Head { partition, ..head(Payload::PartitionCreated) };
     vec![
         ("log_created", head(Payload::LogCreated { log: Uuid::from_u128(3) }), Sections::default()),
         ("format_enabled", head(Payload::FormatEnabled { version: 1 }), Sections::default()),
@@ -59,6 +61,7 @@ fn samples() -> Vec<(&'static str, Head, Sections)> {
         ("time_marked", head(Payload::TimeMarked), Sections::default()),
         ("log_sealed", head(Payload::LogSealed), Sections::default()),
         ("log_opened", head(Payload::LogOpened), Sections::default()),
+        ("partition_created", created, Sections::default()),
     ]
 }
 
@@ -171,7 +174,7 @@ fn sections_survive_a_while_outside_of_memory() {
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic_or_allocate_wildly(
-        which in 0usize..8, at in 0usize..400, with: u8, cut in 0usize..400,
+        which in 0usize..9, at in 0usize..400, with: u8, cut in 0usize..400,
     ) {
         let (_, head, sections) = samples().remove(which);
         let mut bytes = encode(&head, &sections).unwrap().to_vec();

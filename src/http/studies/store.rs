@@ -1,19 +1,20 @@
 //! Store and upsert (STOW-RS): POST and PUT of `studies` and `studies/{study}` (PS3.18 §10.5).
 //!
 //! Order of checks (`studies.md` §2.1), top to bottom in [`checked`]:
-//! type family of the body, partition, `Accept`, study of the URL, exact type, then the whole body.
+//! type family of the body, partition (made here if it is not there), `Accept`, study of the URL, exact type,
+//! expiry, then the whole body.
 //!
 //! Invariant: nothing is appended before the body is complete; a body that is refused stores nothing.
 //! Elsewhere: validation and outcomes (`archive::ingest`), framing (`multipart`).
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::expiry;
 use crate::archive::{Ingest, PartOutcome, PartRefusal, Stored};
 use crate::base::Partition;
 use crate::dicom::uid::Uid;
@@ -21,13 +22,13 @@ use crate::dicom::validate::{Finding, Rules};
 use crate::event::StoreMode;
 use crate::http::accept::admits_dicom_json;
 use crate::http::body::{BodyLimits, Incoming, linger};
-use crate::http::envelope::{Asked, InPartition, set_position};
+use crate::http::envelope::{Asked, set_position};
 use crate::http::error::Error;
 use crate::http::media::MediaType;
 use crate::http::multipart::{Boundary, Parts};
 use crate::http::routing::Version;
 use crate::http::urls::{Base, UrlStudy};
-use crate::http::{App, DICOM, DICOM_JSON};
+use crate::http::{App, DICOM, DICOM_JSON, partitions};
 use crate::ops::metrics;
 
 /// POST: an instance that is there stays.
@@ -57,8 +58,8 @@ async fn store(
     request: Request,
     mode: StoreMode,
 ) -> Response {
-    let (mut head, body) = request.into_parts();
-    let checked = match checked(&app, &study, &mut head).await {
+    let (head, body) = request.into_parts();
+    let checked = match checked(&app, &asked, &study, &head.headers).await {
         Ok(checked) => checked,
         Err(error) => {
             linger(&head.headers, body);
@@ -68,6 +69,7 @@ async fn store(
     let study = checked.study.clone();
     let ingest =
         app.archive.ingest(asked.asking(checked.partition), mode, rules(asked.version), checked.study);
+    let ingest = ingest.expiring(checked.expires_after_ms);
     let stored = match received(&app, &head.headers, body, checked.form, ingest).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return StatusCode::NO_CONTENT.into_response(),
@@ -98,16 +100,18 @@ struct Checked {
     partition: Partition,
     study: Option<Uid>,
     form: Form,
+    expires_after_ms: Option<u64>,
 }
 
 /// The checks before the body, in the contract's order.
-async fn checked(app: &App, study: &UrlStudy, head: &mut Head) -> Result<Checked, Error> {
-    let kind = family(&head.headers)?;
-    let InPartition(partition) = InPartition::from_request_parts(head, app).await?;
-    admits_dicom_json(&head.headers)?;
+async fn checked(app: &App, asked: &Asked, study: &UrlStudy, headers: &HeaderMap) -> Result<Checked, Error> {
+    let kind = family(headers)?;
+    let partition = partitions::known_or_made(app, asked).await?;
+    admits_dicom_json(headers)?;
     let study = study.read()?;
-    let form = form(kind, &head.headers)?;
-    Ok(Checked { partition, study, form })
+    let form = form(kind, headers)?;
+    let expires_after_ms = if asked.version.is_v2() { expiry::after_ms(headers)? } else { None };
+    Ok(Checked { partition, study, form, expires_after_ms })
 }
 
 /// Reads the whole body, then stores what is in it; `None` when there were no parts. An error comes with

@@ -7,6 +7,7 @@ mod faults;
 mod many;
 mod moved;
 mod nodes;
+mod partitions;
 mod refused;
 mod security;
 mod served;

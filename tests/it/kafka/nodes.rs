@@ -10,7 +10,7 @@ use kymo::log::embedded::follow::SegmentReader;
 use kymo::tables::{Keeping, Table};
 
 use crate::kit::dicom::{Instance, red_triangle};
-use crate::kit::history::{happen, send};
+use crate::kit::history::{PARTITIONED, happen, send, send_to};
 use crate::kit::kafka::{broker, new_topic};
 use crate::kit::process::{Process, ran};
 
@@ -29,7 +29,7 @@ pub(super) fn compared(node: &Path, against: &Path) -> (bool, String) {
 fn they_are_equal_while_they_are_written_to_and_after() {
     let Some(broker) = broker() else { return };
     let (folder, topic, address) = (tempfile::tempdir().expect("a folder"), new_topic(), broker.address());
-    let flags = flags(&address, &topic);
+    let flags = [flags(&address, &topic), vec![PARTITIONED]].concat();
     let data = ["one", "two"].map(|name| folder.path().join(name));
     let nodes = data.each_ref().map(|data| Process::start(data, &flags));
     happen(&nodes[0]);
@@ -44,7 +44,11 @@ fn they_are_equal_while_they_are_written_to_and_after() {
                         break;
                     }
                     let uid = format!("2.25.5{number}.{instance}");
-                    send(&mut connection, "POST", &Instance::new("2.25.5", "2.25.5.0", &uid));
+                    let base = format!("/v2/partitions/P-{}", instance % 3);
+                    let after = [("msdicom-expiry-time-milliseconds", "100000000")];
+                    let more = if instance % 2 == 0 { &after[..] } else { &[] };
+                    let file = Instance::new("2.25.5", "2.25.5.0", &uid);
+                    send_to(&mut connection, "POST", &base, more, &file);
                 }
             });
         }

@@ -2,7 +2,7 @@
 
 use crate::kit::dicom::{blue_circle, red_triangle};
 use crate::kit::folder::name;
-use crate::kit::history::{answers, assert_same, happen, send};
+use crate::kit::history::{PARTITIONED, answers, assert_same, happen, send};
 use crate::kit::kafka::{broker, new_topic};
 use crate::kit::process::{Process, ran};
 
@@ -12,7 +12,8 @@ use super::flags;
 fn a_history_is_the_same_after_a_restart_a_kill_and_the_loss_of_all_copies() {
     let Some(broker) = broker() else { return };
     let (folder, topic, address) = (tempfile::tempdir().expect("a folder"), new_topic(), broker.address());
-    let (data, flags) = (folder.path().join("data"), flags(&address, &topic));
+    let (data, mut flags) = (folder.path().join("data"), flags(&address, &topic));
+    flags.push(PARTITIONED);
     let archive = Process::start(&data, &flags);
     happen(&archive);
     let before = answers(&archive);

@@ -7,7 +7,7 @@
 //! Invariant: a stepped clock and seeded ids, so the same calls give the same log.
 //! Elsewhere: files to store (`dicom`), what must hold (`model`, `simulation`, `crash`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,7 +300,10 @@ pub(crate) fn lake() -> Lake {
 }
 
 pub(crate) fn asking() -> Asking {
-    let partition = Partition::default();
+    asking_in(Partition::default())
+}
+
+pub(crate) fn asking_in(partition: Partition) -> Asking {
     Asking { request_id: "a-test".to_owned(), trace_id: None, actor: Actor::Anonymous, partition }
 }
 
@@ -309,15 +312,13 @@ pub(crate) fn feed(archive: &Archive) -> Vec<FeedRow> {
     archive.feed_window(0, u64::MAX).expect("the feed can be read")
 }
 
-/// Every live instance of the default partition that the feed knows of, in the order of its key.
+/// Every live instance that the feed knows of, in the order of partition and key.
 pub(crate) fn live(archive: &Archive) -> Vec<LiveInstance> {
-    let mut studies: Vec<Uid> = feed(archive).into_iter().map(|row| row.change.key.study).collect();
-    studies.sort();
-    studies.dedup();
+    let rows = feed(archive).into_iter().map(|row| (row.change.partition, row.change.key.study));
     let mut live = Vec::new();
-    for study in studies {
+    for (partition, study) in rows.collect::<BTreeSet<(Partition, Uid)>>() {
         let scope = Scope { study, series: None, instance: None };
-        let found = archive.instances(&Partition::default(), &scope, None, usize::MAX);
+        let found = archive.instances(&partition, &scope, None, usize::MAX);
         live.extend(found.expect("the state can be read"));
     }
     live
@@ -342,8 +343,30 @@ pub(crate) async fn receive(
     mode: StoreMode,
     files: &[Vec<u8>],
 ) -> Result<Ingest, SubmitError> {
+    receive_for(archive, asking(), mode, files).await
+}
+
+/// A store request as its routes make it: the partition comes to be before all else.
+pub(crate) async fn store_in(
+    archive: &Archive,
+    partition: Partition,
+    mode: StoreMode,
+    expires_after_ms: Option<u64>,
+    files: &[Vec<u8>],
+) -> Result<Stored, SubmitError> {
+    let asking = asking_in(partition);
+    archive.create_partition(&asking).await?;
+    receive_for(archive, asking, mode, files).await?.expiring(expires_after_ms).commit().await
+}
+
+async fn receive_for(
+    archive: &Archive,
+    asking: Asking,
+    mode: StoreMode,
+    files: &[Vec<u8>],
+) -> Result<Ingest, SubmitError> {
     const PIECE_BYTES: usize = 50_000;
-    let mut ingest = archive.ingest(asking(), mode, Rules::V2, None);
+    let mut ingest = archive.ingest(asking, mode, Rules::V2, None);
     for file in files {
         ingest.part().await?;
         for piece in file.chunks(PIECE_BYTES) {

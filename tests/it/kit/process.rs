@@ -93,6 +93,14 @@ impl Process {
             if matches!(answer.status, 200 | 204) {
                 return;
             }
+            if answer.status == 400 {
+                // Studies lie in partitions.
+                let answer =
+                    self.ask("GET", "/v2/partitions/Microsoft.Default/studies?limit=1", &accept, b"");
+                if matches!(answer.status, 200 | 204) {
+                    return;
+                }
+            }
             assert!(began.elapsed() < PATIENCE, "still not ready: {answer:?}");
             sleep(Duration::from_millis(5));
         }
