@@ -21,22 +21,24 @@ use crate::blob::{self, Staged, Staging};
 use crate::dicom::json;
 use crate::dicom::scan::{Reason, ScanError, Scanned, Scanner};
 use crate::dicom::uid::Uid;
-use crate::dicom::validate::{self, Finding, Identity, Invalid, Rules};
+use crate::dicom::validate::{self, Accepted, Finding, Identity, Invalid, Rules};
 use crate::event::codec::Sections;
 use crate::event::{
     Change, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Section, StoreMode, StoredFile,
 };
 
 /// Version of the code that derives the metadata, kept in the events.
-const DERIVED_BY: u16 = 1;
+const DERIVED_BY: u16 = 2;
 /// Files made durable, and events appended, together.
 const WINDOW_PARTS: usize = 64;
 /// (0008,1196): the dataset does not match its SOP class; used for Implicit VR (`studies.md` §2.5.6).
 const WARNING_IMPLICIT: u16 = 45063;
 /// (0008,1196): there are validation warnings.
 const WARNING_VALIDATION: u16 = 1;
-/// Headers above this are turned into metadata on the blocking pool.
+/// Headers above this are validated, and turned into metadata, on the blocking pool.
 const INLINE_HEADER_BYTES: usize = 64 << 10;
+/// Most findings told of all instances of one request; of an instance that is refused, the first always is.
+const FINDINGS_OF_REQUEST: usize = 100_000;
 
 /// What became of one part of a store request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,9 @@ pub struct Stored {
     pub parts: Vec<PartOutcome>,
     /// The last position appended; `None` when nothing was.
     pub position: Option<Position>,
+    /// Whether a part, stored or not, has several values in an attribute that is looked up by its first
+    /// ([`Accepted::several_values`]).
+    pub several_values: bool,
 }
 
 /// One store request being received. Dropped without `commit`, everything staged goes.
@@ -101,6 +106,9 @@ pub struct Ingest {
     parts: Vec<Part>,
     current: Option<Current>,
     spool: Spool,
+    several_values: bool,
+    /// How many more findings are told.
+    findings_left: usize,
     /// Where the header of the current part is held.
     places: Places,
 }
@@ -118,6 +126,7 @@ enum Part {
 
 struct StagedPart {
     identity: Identity,
+    findings: Vec<Finding>,
     transfer_syntax: String,
     dataset_offset: u64,
     warning: Option<u16>,
@@ -130,8 +139,19 @@ impl Archive {
     #[must_use]
     pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
         let spool = Spool::new(self.0.parts.settings.spool_bytes);
-        let (archive, parts, places) = (self.clone(), Vec::new(), Places::default());
-        Ingest { archive, asking, mode, rules, study, parts, current: None, spool, places }
+        Ingest {
+            archive: self.clone(),
+            asking,
+            mode,
+            rules,
+            study,
+            parts: Vec::new(),
+            current: None,
+            spool,
+            several_values: false,
+            findings_left: FINDINGS_OF_REQUEST,
+            places: Places::default(),
+        }
     }
 }
 
@@ -197,38 +217,53 @@ impl Ingest {
             Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
             Err(error) => return unreadable(error.to_string()),
         };
-        let identity = match validate::required(&scanned.header, self.study.as_ref(), self.rules) {
-            Ok(identity) => identity,
-            Err(invalid) => {
+        let (scanned, verdict) = self.validated(scanned).await?;
+        let Accepted { identity, mut findings, left_out, several_values } = match verdict {
+            Ok(accepted) => accepted,
+            Err(mut invalid) => {
+                self.several_values |= invalid.several_values;
+                invalid.findings.truncate(self.findings_left.max(1));
+                self.findings_left = self.findings_left.saturating_sub(invalid.findings.len());
                 let (sop_class, sop_instance) = (invalid.sop_class.clone(), invalid.instance.clone());
                 let why = PartRefusal::Invalid(invalid);
                 let outcome = PartOutcome::Refused { sop_class, sop_instance, why };
                 return Ok(Part::Refused(Box::new(outcome)));
             }
         };
+        self.several_values |= several_values;
+        let warning = match (scanned.implicit, findings.is_empty()) {
+            (true, _) => Some(WARNING_IMPLICIT),
+            (false, false) => Some(WARNING_VALIDATION),
+            (false, true) => None,
+        };
+        findings.truncate(self.findings_left);
+        self.findings_left -= findings.len();
         let staging = current.staging.expect("staging is given up only with the scan");
         let file = staging.finish().await?;
-        let facts = (scanned.transfer_syntax.clone(), scanned.dataset_offset, scanned.implicit);
-        let left_out = identity.warnings.iter().map(|finding| finding.tag).collect();
-        let sections = match derive(scanned, left_out, file.chunks.clone()).await {
+        let (transfer_syntax, dataset_offset) = (scanned.transfer_syntax.clone(), scanned.dataset_offset);
+        let sections = match derive(scanned, left_out, file.chunks.clone()).await? {
             Ok(sections) => sections,
             Err(what) => return unreadable(what),
         };
         let sections = self.spool.push(&sections.freeze()).map_err(|error| spool_failed(&error))?;
-        let (transfer_syntax, dataset_offset, implicit) = facts;
-        let warning = if implicit {
-            Some(WARNING_IMPLICIT)
-        } else {
-            (!identity.warnings.is_empty()).then_some(WARNING_VALIDATION)
-        };
         Ok(Part::Staged(Box::new(StagedPart {
             identity,
+            findings,
             transfer_syntax,
             dataset_offset,
             warning,
             file,
             sections,
         })))
+    }
+
+    async fn validated(&self, scanned: Scanned) -> Result<(Scanned, Result<Accepted, Invalid>), SubmitError> {
+        let (study, rules) = (self.study.clone(), self.rules);
+        beside(scanned.header.len(), move || {
+            let verdict = validate::instance(&scanned.header, &scanned.bulk, study.as_ref(), rules);
+            (scanned, verdict)
+        })
+        .await
     }
 
     /// The body is complete: files are made durable, events appended, outcomes awaited. Goes on to the end
@@ -244,7 +279,11 @@ impl Ingest {
         if let Some(why) = self.archive.stopped() {
             return Err(SubmitError::Unavailable(why));
         }
-        let mut stored = Stored { parts: Vec::with_capacity(self.parts.len()), position: None };
+        let mut stored = Stored {
+            parts: Vec::with_capacity(self.parts.len()),
+            position: None,
+            several_values: self.several_values,
+        };
         let mut parts = std::mem::take(&mut self.parts).into_iter();
         loop {
             let window: Vec<Part> = parts.by_ref().take(WINDOW_PARTS).collect();
@@ -266,11 +305,11 @@ impl Ingest {
                     slots.push(Slot::Done(part.identity.refused(PartRefusal::AlreadyStored)));
                 }
                 Part::Staged(part) => {
-                    let (head, file, identity, warning, sections) = self.event(*part);
+                    let (head, file, told, sections) = self.event(*part);
                     let Payload::InstanceStored { instance, .. } = &head.payload else { continue };
                     files.push((file, instance.file.key.clone()));
                     events.push((head, sections));
-                    slots.push(Slot::Waiting { identity, warning });
+                    slots.push(Slot::Waiting(told));
                 }
             }
         }
@@ -287,9 +326,9 @@ impl Ingest {
         for slot in slots {
             let outcome = match slot {
                 Slot::Done(outcome) => outcome,
-                Slot::Waiting { identity, warning } => {
+                Slot::Waiting(told) => {
                     let submitted = submitted.next().expect("one was submitted for each that waits");
-                    outcome_of(submitted, appended, identity, warning, stored).await?
+                    outcome_of(submitted, appended, told, stored).await?
                 }
             };
             stored.parts.push(outcome);
@@ -318,8 +357,9 @@ impl Ingest {
         Ok(passed && refused()?)
     }
 
-    fn event(&self, part: StagedPart) -> (Head, Staged, Identity, Option<u16>, SpoolRange) {
-        let StagedPart { identity, transfer_syntax, dataset_offset, warning, file, sections } = part;
+    fn event(&self, part: StagedPart) -> (Head, Staged, Told, SpoolRange) {
+        let StagedPart { identity, findings, transfer_syntax, dataset_offset, warning, file, sections } =
+            part;
         let key = identity.key();
         let version = self.archive.new_id();
         let lake = self.archive.lake();
@@ -342,7 +382,8 @@ impl Ingest {
             expires_after_ms: None,
         };
         let payload = Payload::InstanceStored { instance, mode: self.mode };
-        (self.archive.head(&self.asking, payload), file, identity, warning, sections)
+        let told = Told { identity, warning, findings };
+        (self.archive.head(&self.asking, payload), file, told, sections)
     }
 
     async fn append(
@@ -364,7 +405,14 @@ impl Ingest {
 
 enum Slot {
     Done(PartOutcome),
-    Waiting { identity: Identity, warning: Option<u16> },
+    Waiting(Told),
+}
+
+/// What the answer tells of an instance once it is stored.
+struct Told {
+    identity: Identity,
+    warning: Option<u16>,
+    findings: Vec<Finding>,
 }
 
 impl Identity {
@@ -387,8 +435,7 @@ impl Identity {
 async fn outcome_of(
     submitted: Result<Submitted, SubmitError>,
     appended: bool,
-    identity: Identity,
-    warning: Option<u16>,
+    Told { identity, warning, findings }: Told,
     stored: &mut Stored,
 ) -> Result<PartOutcome, SubmitError> {
     let decided = match submitted {
@@ -405,7 +452,7 @@ async fn outcome_of(
             let key = identity.key();
             let [_, _, sop_instance] = identity.received;
             let change = changes.into_iter().next().expect("an accepted store has exactly one change");
-            let (sop_class, findings) = (identity.sop_class, identity.warnings);
+            let sop_class = identity.sop_class;
             PartOutcome::Stored { key, sop_class, sop_instance, change, warning, findings }
         }
         Outcome::Refused(Refusal::AlreadyStored) => identity.refused(PartRefusal::AlreadyStored),
@@ -413,13 +460,13 @@ async fn outcome_of(
     })
 }
 
-/// Encodes all that views and reads will need of a scanned file.
+/// Encodes all that views and reads will need of a scanned file; says what is wrong with a file that has none.
 async fn derive(
     scanned: Scanned,
-    left_out: Vec<dicom_core::Tag>,
+    left_out: Vec<usize>,
     chunks: Vec<u32>,
-) -> Result<Sections, String> {
-    let inline = scanned.header.len() <= INLINE_HEADER_BYTES;
+) -> Result<Result<Sections, String>, SubmitError> {
+    let header_bytes = scanned.header.len();
     let work = move || {
         let mut sections = Sections::default();
         let metadata =
@@ -437,10 +484,19 @@ async fn derive(
         }
         Ok(sections)
     };
-    if inline {
-        return work();
+    beside(header_bytes, work).await
+}
+
+/// Does work on a header: a large one's on the blocking pool.
+async fn beside<T: Send + 'static>(
+    header_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SubmitError> {
+    if header_bytes <= INLINE_HEADER_BYTES {
+        return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| SubmitError::Unavailable(error.to_string()))
 }
 
 /// Encoded sections of the parts of a request, in memory while they are small.

@@ -133,6 +133,17 @@ impl Base {
         Self(format!("{scheme}://{host}{slash}{base}/{version}"))
     }
 
+    /// The host, without its port.
+    pub(super) fn host(&self) -> &str {
+        let authority = self.0.split_once("://").map_or(self.0.as_str(), |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        // An IPv6 address has colons of its own, between brackets.
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        }
+    }
+
     /// The study.
     pub(super) fn study(&self, study: &Uid) -> String {
         format!("{}/studies/{study}", self.0)
@@ -174,6 +185,21 @@ mod tests {
         let seen: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let expected = [("a", "1,2"), ("b", ""), ("c", "x y"), ("", "z"), ("d", "a=b"), ("e", "\u{fffd}")];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_host_is_named_without_its_port() {
+        for (url, host) in [
+            ("https://pacs.example:8080/a/b", "pacs.example"),
+            ("http://pacs", "pacs"),
+            ("http://[::1]:80", "[::1]"),
+            ("http://[fe80::1:2]/x", "[fe80::1:2]"),
+            ("http://10.0.0.1:1", "10.0.0.1"),
+        ] {
+            let settings = Settings { public_url: Some(url.to_owned()), ..Settings::default() };
+            let base = Base::of(&settings, &Uri::from_static("/"), &HeaderMap::new(), Version::V2);
+            assert_eq!(base.host(), host, "{url}");
+        }
     }
 
     #[test]
