@@ -7,36 +7,30 @@
 //! Invariant: a file is durable before the event that names it is appended.
 //! Elsewhere: the form of requests and answers (`http::studies::store`), the decision (`fold`).
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-
 use bytes::Bytes;
-use tempfile::SpooledTempFile;
 
+use super::derive::{DERIVED_BY, derive, validated};
 use super::fold::decide_instance;
 use super::headers::{Full, Places};
+use super::spool::{Spool, SpoolRange};
 use super::submit::{Submitted, finished};
 use super::{Archive, Asking, SubmitError};
 use crate::base::Position;
 use crate::blob::{self, Staged, Staging};
-use crate::dicom::json;
-use crate::dicom::scan::{Reason, ScanError, Scanned, Scanner};
+use crate::dicom::scan::{Reason, ScanError, Scanner};
 use crate::dicom::uid::Uid;
-use crate::dicom::validate::{self, Accepted, Finding, Identity, Invalid, Rules};
+use crate::dicom::validate::{Accepted, Finding, Identity, Invalid, Rules};
 use crate::event::codec::Sections;
 use crate::event::{
     Change, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Section, StoreMode, StoredFile,
 };
 
-/// Version of the code that derives the metadata, kept in the events.
-const DERIVED_BY: u16 = 2;
 /// Files made durable, and events appended, together.
 const WINDOW_PARTS: usize = 64;
 /// (0008,1196): the dataset does not match its SOP class; used for Implicit VR (`studies.md` §2.5.6).
 const WARNING_IMPLICIT: u16 = 45063;
 /// (0008,1196): there are validation warnings.
 const WARNING_VALIDATION: u16 = 1;
-/// Headers above this are validated, and turned into metadata, on the blocking pool.
-const INLINE_HEADER_BYTES: usize = 64 << 10;
 /// Most findings told of all instances of one request; of an instance that is refused, the first always is.
 const FINDINGS_OF_REQUEST: usize = 100_000;
 
@@ -217,7 +211,7 @@ impl Ingest {
             Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
             Err(error) => return unreadable(error.to_string()),
         };
-        let (scanned, verdict) = self.validated(scanned).await?;
+        let (scanned, verdict) = validated(scanned, self.study.clone(), self.rules).await?;
         let Accepted { identity, mut findings, left_out, several_values } = match verdict {
             Ok(accepted) => accepted,
             Err(mut invalid) => {
@@ -255,15 +249,6 @@ impl Ingest {
             file,
             sections,
         })))
-    }
-
-    async fn validated(&self, scanned: Scanned) -> Result<(Scanned, Result<Accepted, Invalid>), SubmitError> {
-        let (study, rules) = (self.study.clone(), self.rules);
-        beside(scanned.header.len(), move || {
-            let verdict = validate::instance(&scanned.header, &scanned.bulk, study.as_ref(), rules);
-            (scanned, verdict)
-        })
-        .await
     }
 
     /// The body is complete: files are made durable, events appended, outcomes awaited. Goes on to the end
@@ -458,78 +443,6 @@ async fn outcome_of(
         Outcome::Refused(Refusal::AlreadyStored) => identity.refused(PartRefusal::AlreadyStored),
         Outcome::Refused(refusal) => identity.refused(PartRefusal::Failed(refusal.to_string())),
     })
-}
-
-/// Encodes all that views and reads will need of a scanned file; says what is wrong with a file that has none.
-async fn derive(
-    scanned: Scanned,
-    left_out: Vec<usize>,
-    chunks: Vec<u32>,
-) -> Result<Result<Sections, String>, SubmitError> {
-    let header_bytes = scanned.header.len();
-    let work = move || {
-        let mut sections = Sections::default();
-        let metadata =
-            json::metadata_without(&scanned.header, &left_out).map_err(|error| error.to_string())?;
-        let bulk = bincode::serde::encode_to_vec(&scanned.bulk, bincode::config::standard())
-            .map_err(|error| error.to_string())?;
-        let sums: Vec<u8> = chunks.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        for (kind, plain) in [
-            (Section::Metadata, metadata),
-            (Section::Bulk, bulk),
-            (Section::Frames, scanned.frames.encode()),
-            (Section::Chunks, sums),
-        ] {
-            sections.push(kind, &plain).map_err(|error| error.to_string())?;
-        }
-        Ok(sections)
-    };
-    beside(header_bytes, work).await
-}
-
-/// Does work on a header: a large one's on the blocking pool.
-async fn beside<T: Send + 'static>(
-    header_bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SubmitError> {
-    if header_bytes <= INLINE_HEADER_BYTES {
-        return Ok(work());
-    }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| SubmitError::Unavailable(error.to_string()))
-}
-
-/// Encoded sections of the parts of a request, in memory while they are small.
-struct Spool {
-    file: SpooledTempFile,
-    end: u64,
-}
-
-#[derive(Clone, Copy)]
-struct SpoolRange {
-    start: u64,
-    length: usize,
-}
-
-impl Spool {
-    fn new(memory_bytes: usize) -> Self {
-        Self { file: SpooledTempFile::new(memory_bytes), end: 0 }
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> std::io::Result<SpoolRange> {
-        let range = SpoolRange { start: self.end, length: bytes.len() };
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(bytes)?;
-        self.end += bytes.len() as u64;
-        Ok(range)
-    }
-
-    fn get(&mut self, range: SpoolRange) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; range.length];
-        self.file.seek(SeekFrom::Start(range.start))?;
-        self.file.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
 }
 
 fn spool_failed(error: &std::io::Error) -> SubmitError {

@@ -6,11 +6,13 @@
 
 mod bodies;
 mod commits;
+mod derive;
 pub mod fold;
 mod follow;
 mod headers;
 pub mod ingest;
 mod reads;
+mod spool;
 pub mod state;
 pub mod still;
 mod submit;

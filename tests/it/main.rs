@@ -24,3 +24,4 @@ mod simulation;
 mod store;
 mod tidy;
 mod tutorial;
+mod validation;
