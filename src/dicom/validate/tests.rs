@@ -243,7 +243,7 @@ fn only_the_top_level_counts() {
 fn v1_holds_the_minimum_rules_for_indexed_attributes() {
     let (x16, x17, x64, x65) = ("x".repeat(16), "x".repeat(17), "x".repeat(64), "x".repeat(65));
     let groups = |n: usize| vec!["a^b^c^d^e"; n].join("=");
-    let groups_of_64 = vec![x64.as_str(); 3].join("=");
+    let groups_of_64 = [x64.as_str(); 3].join("=");
     let cases: [(Tag, &str, Vec<&str>, Vec<&str>); 5] = [
         (
             tags::STUDY_DATE,
