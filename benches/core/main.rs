@@ -1,4 +1,4 @@
-//! The criterion benches: scanner, log, events, fold and change feed, without HTTP.
+//! The criterion benches: scanner, validation, log, events, fold and change feed, without HTTP.
 //!
 //! `cargo bench` runs them all, `cargo bench -- scan` those whose name holds "scan".
 //! Invariant: figures only; nothing here passes or fails by time.
@@ -7,8 +7,9 @@
 mod archive;
 mod log;
 mod scan;
+mod validate;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, scan::bench, log::bench, archive::bench);
+criterion_group!(benches, scan::bench, validate::bench, log::bench, archive::bench);
 criterion_main!(benches);

@@ -7,36 +7,32 @@
 //! Invariant: a file is durable before the event that names it is appended.
 //! Elsewhere: the form of requests and answers (`http::studies::store`), the decision (`fold`).
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-
 use bytes::Bytes;
-use tempfile::SpooledTempFile;
 
+use super::derive::{DERIVED_BY, derive, validated};
 use super::fold::decide_instance;
 use super::headers::{Full, Places};
+use super::spool::{Spool, SpoolRange};
 use super::submit::{Submitted, finished};
 use super::{Archive, Asking, SubmitError};
 use crate::base::Position;
 use crate::blob::{self, Staged, Staging};
-use crate::dicom::json;
-use crate::dicom::scan::{Reason, ScanError, Scanned, Scanner};
+use crate::dicom::scan::{Reason, ScanError, Scanner};
 use crate::dicom::uid::Uid;
-use crate::dicom::validate::{self, Finding, Identity, Invalid, Rules};
+use crate::dicom::validate::{Accepted, Finding, Identity, Invalid, Rules};
 use crate::event::codec::Sections;
 use crate::event::{
     Change, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Section, StoreMode, StoredFile,
 };
 
-/// Version of the code that derives the metadata, kept in the events.
-const DERIVED_BY: u16 = 1;
 /// Files made durable, and events appended, together.
 const WINDOW_PARTS: usize = 64;
 /// (0008,1196): the dataset does not match its SOP class; used for Implicit VR (`studies.md` §2.5.6).
 const WARNING_IMPLICIT: u16 = 45063;
 /// (0008,1196): there are validation warnings.
 const WARNING_VALIDATION: u16 = 1;
-/// Headers above this are turned into metadata on the blocking pool.
-const INLINE_HEADER_BYTES: usize = 64 << 10;
+/// Most findings told of all instances of one request; of an instance that is refused, the first always is.
+const FINDINGS_OF_REQUEST: usize = 100_000;
 
 /// What became of one part of a store request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +85,9 @@ pub struct Stored {
     pub parts: Vec<PartOutcome>,
     /// The last position appended; `None` when nothing was.
     pub position: Option<Position>,
+    /// Whether a part, stored or not, has several values in an attribute that is looked up by its first
+    /// ([`Accepted::several_values`]).
+    pub several_values: bool,
 }
 
 /// One store request being received. Dropped without `commit`, everything staged goes.
@@ -102,6 +101,9 @@ pub struct Ingest {
     parts: Vec<Part>,
     current: Option<Current>,
     spool: Spool,
+    several_values: bool,
+    /// How many more findings are told.
+    findings_left: usize,
     /// Where the header of the current part is held.
     places: Places,
 }
@@ -119,6 +121,7 @@ enum Part {
 
 struct StagedPart {
     identity: Identity,
+    findings: Vec<Finding>,
     transfer_syntax: String,
     dataset_offset: u64,
     warning: Option<u16>,
@@ -131,9 +134,20 @@ impl Archive {
     #[must_use]
     pub fn ingest(&self, asking: Asking, mode: StoreMode, rules: Rules, study: Option<Uid>) -> Ingest {
         let spool = Spool::new(self.0.parts.settings.spool_bytes);
-        let (archive, parts, places) = (self.clone(), Vec::new(), Places::default());
-        let expires_after_ms = None;
-        Ingest { archive, asking, mode, rules, study, expires_after_ms, parts, current: None, spool, places }
+        Ingest {
+            archive: self.clone(),
+            asking,
+            mode,
+            rules,
+            study,
+            expires_after_ms: None,
+            parts: Vec::new(),
+            current: None,
+            spool,
+            several_values: false,
+            findings_left: FINDINGS_OF_REQUEST,
+            places: Places::default(),
+        }
     }
 }
 
@@ -209,32 +223,38 @@ impl Ingest {
             Err(error) if error.kind == Reason::Directory => return refused(PartRefusal::Directory),
             Err(error) => return unreadable(error.to_string()),
         };
-        let identity = match validate::required(&scanned.header, self.study.as_ref(), self.rules) {
-            Ok(identity) => identity,
-            Err(invalid) => {
+        let (scanned, verdict) = validated(scanned, self.study.clone(), self.rules).await?;
+        let Accepted { identity, mut findings, left_out, several_values } = match verdict {
+            Ok(accepted) => accepted,
+            Err(mut invalid) => {
+                self.several_values |= invalid.several_values;
+                invalid.findings.truncate(self.findings_left.max(1));
+                self.findings_left = self.findings_left.saturating_sub(invalid.findings.len());
                 let (sop_class, sop_instance) = (invalid.sop_class.clone(), invalid.instance.clone());
                 let why = PartRefusal::Invalid(invalid);
                 let outcome = PartOutcome::Refused { sop_class, sop_instance, why };
                 return Ok(Part::Refused(Box::new(outcome)));
             }
         };
+        self.several_values |= several_values;
+        let warning = match (scanned.implicit, findings.is_empty()) {
+            (true, _) => Some(WARNING_IMPLICIT),
+            (false, false) => Some(WARNING_VALIDATION),
+            (false, true) => None,
+        };
+        findings.truncate(self.findings_left);
+        self.findings_left -= findings.len();
         let staging = current.staging.expect("staging is given up only with the scan");
         let file = staging.finish().await?;
-        let facts = (scanned.transfer_syntax.clone(), scanned.dataset_offset, scanned.implicit);
-        let left_out = identity.warnings.iter().map(|finding| finding.tag).collect();
-        let sections = match derive(scanned, left_out, file.chunks.clone()).await {
+        let (transfer_syntax, dataset_offset) = (scanned.transfer_syntax.clone(), scanned.dataset_offset);
+        let sections = match derive(scanned, left_out, file.chunks.clone()).await? {
             Ok(sections) => sections,
             Err(what) => return unreadable(what),
         };
         let sections = self.spool.push(&sections.freeze()).map_err(|error| spool_failed(&error))?;
-        let (transfer_syntax, dataset_offset, implicit) = facts;
-        let warning = if implicit {
-            Some(WARNING_IMPLICIT)
-        } else {
-            (!identity.warnings.is_empty()).then_some(WARNING_VALIDATION)
-        };
         Ok(Part::Staged(Box::new(StagedPart {
             identity,
+            findings,
             transfer_syntax,
             dataset_offset,
             warning,
@@ -256,7 +276,11 @@ impl Ingest {
         if let Some(why) = self.archive.stopped() {
             return Err(SubmitError::Unavailable(why));
         }
-        let mut stored = Stored { parts: Vec::with_capacity(self.parts.len()), position: None };
+        let mut stored = Stored {
+            parts: Vec::with_capacity(self.parts.len()),
+            position: None,
+            several_values: self.several_values,
+        };
         let mut parts = std::mem::take(&mut self.parts).into_iter();
         loop {
             let window: Vec<Part> = parts.by_ref().take(WINDOW_PARTS).collect();
@@ -278,11 +302,11 @@ impl Ingest {
                     slots.push(Slot::Done(part.identity.refused(PartRefusal::AlreadyStored)));
                 }
                 Part::Staged(part) => {
-                    let (head, file, identity, warning, sections) = self.event(*part);
+                    let (head, file, told, sections) = self.event(*part);
                     let Payload::InstanceStored { instance, .. } = &head.payload else { continue };
                     files.push((file, instance.file.key.clone()));
                     events.push((head, sections));
-                    slots.push(Slot::Waiting { identity, warning });
+                    slots.push(Slot::Waiting(told));
                 }
             }
         }
@@ -299,9 +323,9 @@ impl Ingest {
         for slot in slots {
             let outcome = match slot {
                 Slot::Done(outcome) => outcome,
-                Slot::Waiting { identity, warning } => {
+                Slot::Waiting(told) => {
                     let submitted = submitted.next().expect("one was submitted for each that waits");
-                    outcome_of(submitted, appended, identity, warning, stored).await?
+                    outcome_of(submitted, appended, told, stored).await?
                 }
             };
             stored.parts.push(outcome);
@@ -330,8 +354,9 @@ impl Ingest {
         Ok(passed && refused()?)
     }
 
-    fn event(&self, part: StagedPart) -> (Head, Staged, Identity, Option<u16>, SpoolRange) {
-        let StagedPart { identity, transfer_syntax, dataset_offset, warning, file, sections } = part;
+    fn event(&self, part: StagedPart) -> (Head, Staged, Told, SpoolRange) {
+        let StagedPart { identity, findings, transfer_syntax, dataset_offset, warning, file, sections } =
+            part;
         let key = identity.key();
         let version = self.archive.new_id();
         let lake = self.archive.lake();
@@ -354,7 +379,8 @@ impl Ingest {
             expires_after_ms: self.expires_after_ms,
         };
         let payload = Payload::InstanceStored { instance, mode: self.mode };
-        (self.archive.head(&self.asking, payload), file, identity, warning, sections)
+        let told = Told { identity, warning, findings };
+        (self.archive.head(&self.asking, payload), file, told, sections)
     }
 
     async fn append(
@@ -376,7 +402,14 @@ impl Ingest {
 
 enum Slot {
     Done(PartOutcome),
-    Waiting { identity: Identity, warning: Option<u16> },
+    Waiting(Told),
+}
+
+/// What the answer tells of an instance once it is stored.
+struct Told {
+    identity: Identity,
+    warning: Option<u16>,
+    findings: Vec<Finding>,
 }
 
 impl Identity {
@@ -399,8 +432,7 @@ impl Identity {
 async fn outcome_of(
     submitted: Result<Submitted, SubmitError>,
     appended: bool,
-    identity: Identity,
-    warning: Option<u16>,
+    Told { identity, warning, findings }: Told,
     stored: &mut Stored,
 ) -> Result<PartOutcome, SubmitError> {
     let decided = match submitted {
@@ -417,75 +449,12 @@ async fn outcome_of(
             let key = identity.key();
             let [_, _, sop_instance] = identity.received;
             let change = changes.into_iter().next().expect("an accepted store has exactly one change");
-            let (sop_class, findings) = (identity.sop_class, identity.warnings);
+            let sop_class = identity.sop_class;
             PartOutcome::Stored { key, sop_class, sop_instance, change, warning, findings }
         }
         Outcome::Refused(Refusal::AlreadyStored) => identity.refused(PartRefusal::AlreadyStored),
         Outcome::Refused(refusal) => identity.refused(PartRefusal::Failed(refusal.to_string())),
     })
-}
-
-/// Encodes all that views and reads will need of a scanned file.
-async fn derive(
-    scanned: Scanned,
-    left_out: Vec<dicom_core::Tag>,
-    chunks: Vec<u32>,
-) -> Result<Sections, String> {
-    let inline = scanned.header.len() <= INLINE_HEADER_BYTES;
-    let work = move || {
-        let mut sections = Sections::default();
-        let metadata =
-            json::metadata_without(&scanned.header, &left_out).map_err(|error| error.to_string())?;
-        let bulk = bincode::serde::encode_to_vec(&scanned.bulk, bincode::config::standard())
-            .map_err(|error| error.to_string())?;
-        let sums: Vec<u8> = chunks.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        for (kind, plain) in [
-            (Section::Metadata, metadata),
-            (Section::Bulk, bulk),
-            (Section::Frames, scanned.frames.encode()),
-            (Section::Chunks, sums),
-        ] {
-            sections.push(kind, &plain).map_err(|error| error.to_string())?;
-        }
-        Ok(sections)
-    };
-    if inline {
-        return work();
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// Encoded sections of the parts of a request, in memory while they are small.
-struct Spool {
-    file: SpooledTempFile,
-    end: u64,
-}
-
-#[derive(Clone, Copy)]
-struct SpoolRange {
-    start: u64,
-    length: usize,
-}
-
-impl Spool {
-    fn new(memory_bytes: usize) -> Self {
-        Self { file: SpooledTempFile::new(memory_bytes), end: 0 }
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> std::io::Result<SpoolRange> {
-        let range = SpoolRange { start: self.end, length: bytes.len() };
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(bytes)?;
-        self.end += bytes.len() as u64;
-        Ok(range)
-    }
-
-    fn get(&mut self, range: SpoolRange) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; range.length];
-        self.file.seek(SeekFrom::Start(range.start))?;
-        self.file.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
 }
 
 fn spool_failed(error: &std::io::Error) -> SubmitError {

@@ -6,12 +6,14 @@
 
 mod bodies;
 mod commits;
+mod derive;
 pub mod fold;
 mod follow;
 mod headers;
 pub mod ingest;
 mod partitions;
 mod reads;
+mod spool;
 pub mod state;
 pub mod still;
 mod submit;

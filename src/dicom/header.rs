@@ -8,7 +8,9 @@
 //! Invariant: a piece never reaches beyond the bytes given, and reading takes one pass.
 //! Elsewhere: what the bytes of a value mean (`json`, `text`), where they come from (`scan`).
 
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
 
 /// Deepest nesting of sequences that is followed; the scanner refuses deeper files before.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -47,6 +49,11 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(header: &'a [u8]) -> Self {
         Self { bytes: header, at: 0 }
+    }
+
+    /// Where the next piece begins.
+    pub(super) fn offset(&self) -> usize {
+        self.at
     }
 
     /// The next piece; `None` at the end.
@@ -101,6 +108,21 @@ impl<'a> Reader<'a> {
     fn u32(&mut self) -> Option<u32> {
         self.take(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
     }
+}
+
+/// The VR of a text value that the scanner could not write under its own, because that has a 16-bit length field
+/// and Implicit VR does not: a long ContourData is DS, not UC.
+pub(super) fn narrowed(tag: Tag, vr: VR, length: usize) -> VR {
+    if length <= usize::from(u16::MAX) || !matches!(vr, VR::UC | VR::UT) {
+        return vr;
+    }
+    let dictionary = StandardDataDictionary.by_tag(tag).and_then(|entry| entry.vr().exact());
+    dictionary.filter(|known| is_text(*known)).unwrap_or(vr)
+}
+
+fn is_text(vr: VR) -> bool {
+    use VR::{AE, AS, CS, DA, DS, DT, IS, LO, LT, PN, SH, ST, TM, UC, UI, UR, UT};
+    matches!(vr, AE | AS | CS | DA | DS | DT | IS | LO | LT | PN | SH | ST | TM | UC | UI | UR | UT)
 }
 
 /// Whether the length field has 16 bits (PS3.5 Table 7.1-2); every VR still to come has 32.

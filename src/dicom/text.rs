@@ -72,6 +72,20 @@ impl CharacterSet {
         }
     }
 
+    /// Whether every byte of `bytes` is part of a character of the sets; `text` is what [`Self::decode`] gave.
+    pub(super) fn is_decodable(&self, bytes: &[u8], text: &str) -> bool {
+        if self.initial == Repertoire::Undeclared || !text.contains(char::REPLACEMENT_CHARACTER) {
+            return true;
+        }
+        // The character U+FFFD itself may have been meant.
+        match self.initial {
+            Repertoire::Encoded(encoding) if !(self.extended && bytes.contains(&ESCAPE)) => {
+                encoding.decode_without_bom_handling_and_without_replacement(bytes).is_some()
+            }
+            Repertoire::Undeclared | Repertoire::Ascii | Repertoire::Latin1 | Repertoire::Encoded(_) => false,
+        }
+    }
+
     /// ISO 2022: a set is in use from its escape sequence to the next delimiter.
     fn decode_extended(self, bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len() * 2);
@@ -305,6 +319,25 @@ mod tests {
             "a\u{FFFD}\u{FFFD}b\u{FFFD}c\u{FFFD}\u{FFFD}"
         );
         assert_eq!(decoded(b"ISO_IR 6", b"a\xE9"), "a\u{FFFD}");
+    }
+
+    #[test]
+    fn a_replaced_byte_is_told_from_the_character_that_replaces() {
+        for (set, bytes, decodable) in [
+            (&b"ISO_IR 192"[..], "a\u{FFFD}".as_bytes(), true),
+            (b"ISO_IR 192", b"a\xFF", false),
+            (b"GB18030", b"\x84\x31\xA4\x37", true),
+            (b"GB18030", b"\xFF", false),
+            (b"ISO_IR 6", b"\xE9", false),
+            (b"\\ISO 2022 IR 87", b"\x1B$B\x7F\x7E", true),
+            (b"\\ISO 2022 IR 87", b"\x1B$B\x7E\x7E", false),
+            (b"ISO 2022 IR 192\\ISO 2022 IR 126", b"\x1B-F\xFF", false),
+            (b"", b"\xE9\xFF", true),
+            (b"ISO_IR 100", b"\xE9", true),
+        ] {
+            let set = CharacterSet::declared(set);
+            assert_eq!(set.is_decodable(bytes, &set.decode(bytes)), decodable, "{set:?} {bytes:?}");
+        }
     }
 
     #[test]

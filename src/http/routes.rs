@@ -246,16 +246,26 @@ const STORE_ANSWERS: &[Answer] = &[
     STORE_FAILED,
 ];
 
+/// When the studies of a store are to go (`studies.md` §2.10).
+const EXPIRY: &[Parameter] = &[
+    only(
+        Versions::OnlyV2,
+        header("msdicom-expiry-time-milliseconds", "After how many milliseconds the studies are to go."),
+    ),
+    only(Versions::OnlyV2, header("msdicom-expiry-option", "`RelativeToNow`.")),
+    only(Versions::OnlyV2, header("msdicom-expiry-level", "`Study`.")),
+];
+
 static STORE: Operation = Operation {
     summary: "Store instances (STOW-RS); those that are there stay",
-    parameters: &[],
+    parameters: EXPIRY,
     takes: INSTANCES,
     answers: STORE_ANSWERS,
 };
 
 static UPSERT: Operation = Operation {
     summary: "Store instances; those that are there are replaced",
-    parameters: &[],
+    parameters: EXPIRY,
     takes: INSTANCES,
     answers: STORE_ANSWERS,
 };
@@ -345,8 +355,12 @@ static LATEST_CHANGE: Operation = Operation {
     answers: &[answer(200, "The row.", JSON), answer(204, "There is none yet.", Body::None)],
 };
 
-static PARTITIONS: Operation =
-    Operation { summary: "The data partitions", parameters: &[], takes: &[], answers: &[] };
+static PARTITIONS: Operation = Operation {
+    summary: "The data partitions; 400 while they are off",
+    parameters: &[],
+    takes: &[],
+    answers: &[answer(200, "All of them, the default one first.", JSON)],
+};
 
 static DESCRIPTION: Operation = Operation {
     summary: "This description",

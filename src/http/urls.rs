@@ -168,6 +168,17 @@ impl Base {
         Self(format!("{}/partitions/{partition}", self.0))
     }
 
+    /// The host, without its port.
+    pub(super) fn host(&self) -> &str {
+        let authority = self.0.split_once("://").map_or(self.0.as_str(), |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        // An IPv6 address has colons of its own, between brackets.
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        }
+    }
+
     /// The study.
     pub(super) fn study(&self, study: &Uid) -> String {
         format!("{}/studies/{study}", self.0)
@@ -371,5 +382,20 @@ mod tests {
         let six = ends("::1", "[::1]:8042");
         assert_eq!(with_port("[::1]", &six), "[::1]:8042");
         assert_eq!(with_port("localhost", &ends("127.0.0.1", "127.0.0.1:80")), "localhost");
+    }
+
+    #[test]
+    fn a_host_is_named_without_its_port() {
+        for (url, host) in [
+            ("https://pacs.example:8080/a/b", "pacs.example"),
+            ("http://pacs", "pacs"),
+            ("http://[::1]:80", "[::1]"),
+            ("http://[fe80::1:2]/x", "[fe80::1:2]"),
+            ("http://10.0.0.1:1", "10.0.0.1"),
+        ] {
+            let settings = Settings { public_url: Some(url.to_owned()), ..Settings::default() };
+            let base = Base::of(&settings, None, &Uri::from_static("/"), &HeaderMap::new(), Version::V2);
+            assert_eq!(base.host(), host, "{url}");
+        }
     }
 }

@@ -29,3 +29,4 @@ mod store;
 mod surface;
 mod tidy;
 mod tutorial;
+mod validation;

@@ -1,28 +1,44 @@
-//! The Python package `dicomweb-client` against the real program; the checks are in `tests/real/client.py`.
+//! Python packages against the real program: `dicomweb-client` as a client (`tests/real/client.py`), `pydicom` as a
+//! judge of names (`tests/real/names.py`).
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::kit::process::Process;
 
-#[test]
-fn the_python_client_stores_finds_retrieves_and_deletes() {
-    let Some(python) = std::env::var_os("KYMO_TEST_PYTHON") else {
-        eprintln!("skipped: KYMO_TEST_PYTHON names no Python with dicomweb-client; tests/run sets it up");
-        return;
-    };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().expect("a folder");
-    let archive = Process::start(&folder.path().join("data"), &[]);
+const SKIPPED: &str = "skipped: KYMO_TEST_PYTHON or KYMO_TEST_DICOM_FILES is missing; tests/run sets it up";
+
+/// Runs a script of `tests/real` against both versions.
+fn run(script: &str, folder: &Path) -> bool {
+    let Some(python) = std::env::var_os("KYMO_TEST_PYTHON") else { return false };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let archive = Process::start(&scratch.path().join("data"), &[]);
     for version in ["v1", "v2"] {
         let ran = Command::new(&python)
-            .arg(root.join("tests/real/client.py"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(script))
             .arg(format!("{}/{version}", archive.url()))
-            .arg(root.join("fixtures/dicom"))
+            .arg(folder)
             .env("NO_PROXY", "*")
             .output()
             .expect("KYMO_TEST_PYTHON can be run");
         let (said, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         assert!(ran.status.success(), "{version}: {said}{errors}");
+        eprintln!("{version}: {said}");
+    }
+    true
+}
+
+#[test]
+fn the_python_client_stores_finds_retrieves_and_deletes() {
+    if !run("client.py", &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom")) {
+        eprintln!("{SKIPPED}");
+    }
+}
+
+#[test]
+fn names_in_every_character_set_are_read_as_pydicom_reads_them() {
+    let files = std::env::var_os("KYMO_TEST_DICOM_FILES");
+    if !files.is_some_and(|files| run("names.py", &Path::new(&files).join("charset_files"))) {
+        eprintln!("{SKIPPED}");
     }
 }

@@ -18,12 +18,11 @@ mod number;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::{StandardDataDictionary, tags};
+use dicom_dictionary_std::tags;
 use serde::Serialize;
 
-use super::header::{MAX_DEPTH, Malformed, Piece, Reader};
+use super::header::{MAX_DEPTH, Malformed, Piece, Reader, narrowed};
 use super::text::{CharacterSet, decode_default};
 use number::Notation;
 
@@ -38,35 +37,32 @@ pub fn metadata(header: &[u8]) -> Result<Vec<u8>, Malformed> {
     metadata_without(header, &[])
 }
 
-/// Like [`metadata`], without the elements `left_out` of the top level (§2.5.4).
+/// Like [`metadata`], without the elements, nested or not, that begin at the offsets `left_out` of the header, which
+/// ascend (§2.5.4). A sequence goes with all that is in it.
 ///
 /// # Errors
 /// As [`metadata`].
-pub fn metadata_without(header: &[u8], left_out: &[Tag]) -> Result<Vec<u8>, Malformed> {
+pub fn metadata_without(header: &[u8], left_out: &[usize]) -> Result<Vec<u8>, Malformed> {
     let expected = (header.len() * 3).min(INITIAL_BYTES);
-    let mut writer = Writer { reader: Reader::new(header), json: Vec::with_capacity(expected) };
-    writer.dataset(Level { depth: 0, left_out }, CharacterSet::default())?;
+    let mut writer = Writer { reader: Reader::new(header), json: Vec::with_capacity(expected), left_out };
+    writer.dataset(0, CharacterSet::default())?;
     Ok(writer.json)
-}
-
-/// Where a dataset stands.
-#[derive(Clone, Copy)]
-struct Level<'a> {
-    depth: usize,
-    left_out: &'a [Tag],
 }
 
 struct Writer<'a> {
     reader: Reader<'a>,
     json: Vec<u8>,
+    /// What is still ahead of it.
+    left_out: &'a [usize],
 }
 
 impl Writer<'_> {
-    /// Writes the dataset that begins here, to the end of the header or of the item.
-    fn dataset(&mut self, level: Level<'_>, inherited: CharacterSet) -> Result<(), Malformed> {
+    /// Writes the dataset that begins here, so many sequences deep, to the end of the header or of the item.
+    fn dataset(&mut self, depth: usize, inherited: CharacterSet) -> Result<(), Malformed> {
         let mut set = inherited;
         let mut members = Members::begin(&mut self.json);
         loop {
+            let left_out = self.is_left_out();
             let tag = match self.reader.next()? {
                 Some(Piece::Value(tag, vr, value)) => {
                     if tag == tags::SPECIFIC_CHARACTER_SET {
@@ -82,20 +78,32 @@ impl Writer<'_> {
                 Some(Piece::Sequence(tag)) => {
                     members.next(&mut self.json);
                     begin_element(&mut self.json, tag, VR::SQ);
-                    self.items(level.depth + 1, set)?;
+                    self.items(depth + 1, set)?;
                     tag
                 }
-                Some(Piece::ItemEnd) if level.depth > 0 => break,
-                None if level.depth == 0 => break,
+                Some(Piece::ItemEnd) if depth > 0 => break,
+                None if depth == 0 => break,
                 Some(Piece::Item | Piece::ItemEnd | Piece::SequenceEnd) | None => {
                     return Err(self.reader.malformed());
                 }
             };
             self.json.push(b'}');
-            members.written(&mut self.json, tag, level.left_out.contains(&tag));
+            members.written(&mut self.json, tag, left_out);
         }
         members.end(&mut self.json);
         Ok(())
+    }
+
+    /// Whether the element that begins here is one to leave out.
+    fn is_left_out(&mut self) -> bool {
+        let here = self.reader.offset();
+        while let Some((place, rest)) = self.left_out.split_first().filter(|(place, _)| **place <= here) {
+            self.left_out = rest;
+            if *place == here {
+                return true;
+            }
+        }
+        false
     }
 
     /// Writes the items of the sequence that begins here, if there are any.
@@ -108,7 +116,7 @@ impl Writer<'_> {
             match self.reader.next()? {
                 Some(Piece::Item) => {
                     values.next(&mut self.json);
-                    self.dataset(Level { depth, left_out: &[] }, set)?;
+                    self.dataset(depth, set)?;
                 }
                 Some(Piece::SequenceEnd) => break,
                 Some(Piece::Value(..) | Piece::Sequence(_) | Piece::ItemEnd) | None => {
@@ -216,21 +224,6 @@ impl Values {
 fn is_shown(tag: Tag, vr: VR) -> bool {
     use VR::{OB, OD, OF, OL, OV, OW, UN};
     tag.element() != 0 && tag.group() != 0x0002 && !matches!(vr, OB | OD | OF | OL | OV | OW | UN)
-}
-
-/// The VR of a text value that the scanner could not write under its own, because that has a 16-bit length field
-/// and Implicit VR does not: a long ContourData is DS, not UC.
-fn narrowed(tag: Tag, vr: VR, length: usize) -> VR {
-    if length <= usize::from(u16::MAX) || !matches!(vr, VR::UC | VR::UT) {
-        return vr;
-    }
-    let dictionary = StandardDataDictionary.by_tag(tag).and_then(|entry| entry.vr().exact());
-    dictionary.filter(|known| is_text(*known)).unwrap_or(vr)
-}
-
-fn is_text(vr: VR) -> bool {
-    use VR::{AE, AS, CS, DA, DS, DT, IS, LO, LT, PN, SH, ST, TM, UC, UI, UR, UT};
-    matches!(vr, AE | AS | CS | DA | DS | DT | IS | LO | LT | PN | SH | ST | TM | UC | UI | UR | UT)
 }
 
 fn begin_element(json: &mut Vec<u8>, tag: Tag, vr: VR) {

@@ -191,21 +191,50 @@ fn keys_ascend_and_the_last_of_two_equal_ones_counts() {
 }
 
 #[test]
-fn elements_left_out_are_those_of_the_top_level() {
-    let id = || element(tags::PATIENT_ID, "LO", b"P1");
-    let nested = sequence(Tag(0x0010, 0x1002), &[id()]);
-    let first = element(Tag(0x0008, 0x0060), "CS", b"CT");
-    for header in [[first.clone(), id(), nested.clone()].concat(), [id(), first, nested].concat()] {
-        let json = metadata_without(&header, &[tags::PATIENT_ID]).expect("a header");
-        assert_eq!(
-            serde_json::from_slice::<Json>(&json).expect("JSON"),
-            json!({
-                "00080060": {"vr": "CS", "Value": ["CT"]},
-                "00101002": {"vr": "SQ", "Value": [{"00100020": {"vr": "LO", "Value": ["P1"]}}]},
-            })
-        );
-    }
-    assert_eq!(metadata_without(&id(), &[tags::PATIENT_ID]), Ok(b"{}".to_vec()));
+fn precisely_the_elements_at_the_offsets_are_left_out() {
+    let id = |id: &[u8]| element(tags::PATIENT_ID, "LO", id);
+    let items = [id(b"P1"), [id(b"P2"), element(tags::PATIENT_SEX, "CS", b"F ")].concat()];
+    let header = [
+        element(Tag(0x0008, 0x0060), "CS", b"CT"),
+        id(b"P0"),
+        sequence(Tag(0x0010, 0x1002), &items),
+        element(Tag(0x0020, 0x0010), "SH", b"S1"),
+    ]
+    .concat();
+    let at = |needle: &[u8]| {
+        let value = header.windows(2).position(|bytes| bytes == needle).expect("it is there");
+        value - 8
+    };
+    let (modality, id_0, id_1, id_2) = (at(b"CT"), at(b"P0"), at(b"P1"), at(b"P2"));
+    let (sex, study_id) = (at(b"F "), at(b"S1"));
+    let without = |left_out: &[usize]| {
+        let json = metadata_without(&header, left_out).expect("a header");
+        serde_json::from_slice::<Json>(&json).expect("JSON")
+    };
+    let whole = read(&header);
+    assert_eq!(without(&[]), whole);
+    assert_eq!(without(&[1, 9, header.len(), header.len() + 7]), whole, "where no element begins");
+
+    let changed = |change: &dyn Fn(&mut Json)| {
+        let mut expected = whole.clone();
+        change(&mut expected);
+        expected
+    };
+    let remove = |json: &mut Json, tag: &str| drop(json.as_object_mut().expect("an object").remove(tag));
+    let top = changed(&|json| remove(json, "00100020"));
+    assert_eq!(without(&[id_0]), top);
+    let nested = changed(&|json| remove(&mut json["00101002"]["Value"][1], "00100020"));
+    assert_eq!(without(&[id_2]), nested);
+    let emptied = changed(&|json| json["00101002"]["Value"] = json!([{}, {}]));
+    assert_eq!(without(&[id_1, id_2, sex]), emptied);
+    let sequence_at = header.windows(2).position(|bytes| bytes == b"SQ").expect("it is there") - 4;
+    let no_sequence = changed(&|json| {
+        remove(json, "00101002");
+        remove(json, "00200010");
+    });
+    assert_eq!(without(&[sequence_at, id_2, study_id]), no_sequence);
+    let all = [modality, id_0, sequence_at, id_1, id_2, sex, study_id];
+    assert_eq!(metadata_without(&header, &all), Ok(b"{}".to_vec()));
 }
 
 #[test]

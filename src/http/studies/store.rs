@@ -9,7 +9,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, WARNING};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -30,6 +30,10 @@ use crate::http::routing::Version;
 use crate::http::urls::{Base, UrlStudy};
 use crate::http::{App, DICOM, DICOM_JSON, partitions};
 use crate::ops::metrics;
+
+/// Text of the `Warning` header (`studies.md` §2.6).
+const SEVERAL_VALUES: &str =
+    "A DICOM attribute that is searched by its first value has several; the others are not indexed.";
 
 /// POST: an instance that is there stays.
 pub(in crate::http) async fn create(
@@ -84,7 +88,7 @@ async fn store(
         None => Ok(()),
     };
     let mut response = match visible {
-        Ok(()) => answer(asked.version, &asked.base, study.as_ref(), &stored.parts),
+        Ok(()) => answer(asked.version, &asked.base, study.as_ref(), &stored),
         Err(error) => error.into_response(),
     };
     set_position(&mut response, stored.position);
@@ -351,9 +355,9 @@ fn item<'a>(version: Version, base: &Base, part: &'a PartOutcome) -> Item<'a> {
     }
 }
 
-fn answer(version: Version, base: &Base, study: Option<&Uid>, parts: &[PartOutcome]) -> Response {
+fn answer(version: Version, base: &Base, study: Option<&Uid>, stored: &Stored) -> Response {
     let (mut failed, mut referenced) = (Vec::new(), Vec::new());
-    for part in parts {
+    for part in &stored.parts {
         match part {
             PartOutcome::Stored { .. } => referenced.push(item(version, base, part)),
             PartOutcome::Refused { .. } => failed.push(item(version, base, part)),
@@ -367,7 +371,13 @@ fn answer(version: Version, base: &Base, study: Option<&Uid>, parts: &[PartOutco
     };
     let body = serde_json::to_vec(&dataset).expect("texts and numbers always have a JSON form");
     let kind = [(CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
-    (status(version, parts), kind, body).into_response()
+    let mut response = (status(version, &stored.parts), kind, body).into_response();
+    if stored.several_values
+        && let Ok(warning) = HeaderValue::from_str(&format!("299 {}: \"{SEVERAL_VALUES}\"", base.host()))
+    {
+        response.headers_mut().insert(WARNING, warning);
+    }
+    response
 }
 
 #[cfg(test)]

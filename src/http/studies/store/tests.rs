@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::base::{Partition, Position, Stamp};
-use crate::dicom::validate::Invalid;
+use crate::dicom::validate::{Fault, Invalid};
 use crate::event::{Action, Change, InstanceKey};
 use crate::http::Settings;
 
@@ -90,7 +90,8 @@ async fn answered(version: Version, study: Option<&str>, parts: &[PartOutcome]) 
     let settings = Settings { public_url: Some("https://host".to_owned()), ..Settings::default() };
     let base = Base::of(&settings, None, &uri, &HeaderMap::new(), version);
     let study = study.map(|text| Uid::parse(text).unwrap());
-    let response = answer(version, &base, study.as_ref(), parts);
+    let stored = Stored { parts: parts.to_vec(), position: None, several_values: false };
+    let response = answer(version, &base, study.as_ref(), &stored);
     assert_eq!(response.headers()[CONTENT_TYPE], "application/dicom+json");
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -98,7 +99,7 @@ async fn answered(version: Version, study: Option<&str>, parts: &[PartOutcome]) 
 }
 
 fn finding() -> Finding {
-    Finding { tag: Tag(0x0008, 0x0020), reason: "not a date".to_owned() }
+    Finding { tag: Tag(0x0008, 0x0020), fault: Fault::Value("It is no date.") }
 }
 
 #[tokio::test]
@@ -152,7 +153,8 @@ async fn failed_attributes_are_listed_always_in_v2_and_never_for_a_success_in_v1
 
 #[tokio::test]
 async fn every_refusal_has_its_code_and_only_invalid_ones_list_attributes() {
-    let invalid = Invalid { sop_class: None, instance: None, findings: vec![finding()] };
+    let invalid =
+        Invalid { sop_class: None, instance: None, findings: vec![finding()], several_values: false };
     let parts = [
         unreadable(),
         refused(PartRefusal::Invalid(invalid)),
