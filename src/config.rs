@@ -202,6 +202,16 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_record: Option<ByteSize>,
 
+    /// Metadata say where the values left out of them are, as viewers need for palettes, overlays and documents
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_data_uri: Option<bool>,
+
+    /// Largest file that is transcoded as a whole; larger ones are served only as stored [default: 100MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcode_limit: Option<ByteSize>,
+
     /// Origins whose pages may call, comma separated, or `*`; none switches CORS off [default: none]
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]

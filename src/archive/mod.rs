@@ -8,6 +8,7 @@ mod bodies;
 mod commits;
 pub mod fold;
 mod follow;
+mod framed;
 mod headers;
 pub mod ingest;
 mod reads;
@@ -31,8 +32,9 @@ use crate::log::{self, Log};
 use crate::tables::{self, Table};
 
 pub use follow::Progress;
+pub use framed::Framed;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
-pub use reads::{Framed, expected};
+pub use reads::{Described, Located, expected};
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::instances::{LiveInstance, Summary};
 
@@ -213,6 +215,7 @@ struct Inner {
     awaited: Mutex<Option<String>>,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,
+    framed: framed::Kept,
     still: still::Still,
     last_mark: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }

@@ -37,6 +37,7 @@ mod etag;
 mod health;
 mod media;
 mod multipart;
+mod range;
 mod routing;
 pub mod server;
 mod settings;
@@ -158,7 +159,7 @@ pub fn router(app: App) -> Router {
 
 /// Routes below `/v{n}`; literals in lower case, without version and partition segment.
 fn versioned(app: App) -> Router {
-    use studies::{delete, frames, metadata, retrieve, search, store};
+    use studies::{bulkdata, delete, frames, metadata, retrieve, search, store};
     let study = get(retrieve::retrieve).post(store::create).put(store::upsert).delete(delete::delete);
     let files = get(retrieve::retrieve).delete(delete::delete);
     Router::new()
@@ -175,6 +176,10 @@ fn versioned(app: App) -> Router {
         .route("/studies/{study}/series/{series}/instances/{instance}", files)
         .route("/studies/{study}/series/{series}/instances/{instance}/metadata", get(metadata::metadata))
         .route("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}", get(frames::frames))
+        .route(
+            "/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}",
+            get(bulkdata::bulkdata),
+        )
         .route("/changefeed", get(change_feed::list))
         .route("/changefeed/latest", get(change_feed::latest))
         .route("/partitions", get(envelope::partitions))
