@@ -226,6 +226,16 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_record: Option<ByteSize>,
 
+    /// Metadata say where the values left out of them are, as viewers need for palettes, overlays and documents
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_data_uri: Option<bool>,
+
+    /// Largest file that is transcoded as a whole; larger ones are served only as stored [default: 100MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcode_limit: Option<ByteSize>,
+
     /// Origins whose pages may call, comma separated, or `*`; none switches CORS off [default: none]
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(deserialize_with = "list", skip_serializing_if = "Option::is_none", default)]
@@ -521,6 +531,9 @@ mod tests {
         let config = read(Some(&file), &flags(&["--max-parts", "7"])).unwrap();
         assert_eq!((config.http.body_bytes, config.archive.parts), (1 << 20, 7));
         assert_eq!(config.keep_released, Keep::Forever);
+        assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (false, 100 << 20));
+        let config = read(None, &flags(&["--bulk-data-uri", "--transcode-limit", "1MiB"])).unwrap();
+        assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (true, 1 << 20));
         std::fs::write(&file, "max-bodies = 1\n").unwrap();
         let error = read(Some(&file), &flags(&[])).map(drop).unwrap_err().to_string();
         assert!(error.contains("max-bodies"), "{error}");

@@ -112,6 +112,7 @@ impl Archive {
             awaited: Mutex::new(None),
             headers,
             metadata: Arc::new(metadata),
+            framed: super::framed::Kept::default(),
             still: super::still::Still::default(),
             last_mark: tokio::sync::Mutex::new(None),
             parts,

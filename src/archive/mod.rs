@@ -9,6 +9,7 @@ mod commits;
 mod derive;
 pub mod fold;
 mod follow;
+mod framed;
 mod headers;
 pub mod ingest;
 mod partitions;
@@ -35,8 +36,9 @@ use crate::log::{self, Log};
 use crate::tables::{self, Table};
 
 pub use follow::Progress;
+pub use framed::Framed;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
-pub use reads::{Framed, expected};
+pub use reads::{Described, Located, expected};
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::expiry::Expiring;
 pub use state::instances::{LiveInstance, Summary};
@@ -222,6 +224,7 @@ struct Inner {
     awaited: Mutex<Option<String>>,
     headers: headers::Headers,
     metadata: Arc<Semaphore>,
+    framed: framed::Kept,
     still: still::Still,
     last_mark: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }

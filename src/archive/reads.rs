@@ -19,7 +19,6 @@ use super::state::released::{self, BlobState};
 use super::{Archive, ReadError};
 use crate::base::{Partition, Position, Stamp};
 use crate::blob::{Blobs, Expected, Lake};
-use crate::dicom::frames::FrameIndex;
 use crate::dicom::scan::BulkElement;
 use crate::event::codec::{DecodeError, Event};
 use crate::event::{InstanceKey, Payload, Scope, Section, StoredFile};
@@ -42,15 +41,22 @@ impl AsRef<[u8]> for Large {
     }
 }
 
-/// A file to be read, what its bytes must be, and where its frames lie.
+/// A file to be read, what its bytes must be, and where its dataset begins.
 #[derive(Clone, Debug)]
-pub struct Framed {
+pub struct Located {
     /// What a read must check.
     pub file: Expected,
-    /// Where the frames lie.
-    pub frames: FrameIndex,
     /// Offset in the file of its dataset, where a deflated one begins to be inflated.
     pub dataset_offset: u64,
+}
+
+/// A file, and what of it is not in its metadata.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The file.
+    pub at: Located,
+    /// Every element left out of the metadata.
+    pub bulk: Vec<BulkElement>,
 }
 
 impl Archive {
@@ -148,6 +154,31 @@ impl Archive {
         Ok(Bytes::from_owner(Large { metadata, _room: room }))
     }
 
+    /// As [`Self::metadata`], with every element left out of them.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn metadata_and_bulk(
+        &self,
+        position: Position,
+    ) -> Result<(Bytes, Vec<BulkElement>), ReadError> {
+        let event = self.event(position).await?;
+        // Read, an entry takes about twice its bytes.
+        let length = event.section_bytes(Section::Metadata) + 2 * event.section_bytes(Section::Bulk);
+        let room = if length > SMALL_METADATA_BYTES { Some(self.room_for(length).await?) } else { None };
+        let reading = tokio::task::spawn_blocking(move || {
+            Ok((section(&event, position, Section::Metadata)?, bulk_of(&event, position)?))
+        });
+        let read: Result<_, ReadError> =
+            reading.await.map_err(|error| ReadError::Stopped(error.to_string()))?;
+        let (metadata, bulk) = read?;
+        let metadata = match room {
+            Some(room) => Bytes::from_owner(Large { metadata, _room: room }),
+            None => metadata,
+        };
+        Ok((metadata, bulk))
+    }
+
     /// Waits for room for large metadata: compressed they are small, so that many could be asked for at once.
     async fn room_for(&self, length: usize) -> Result<OwnedSemaphorePermit, ReadError> {
         let settings = &self.0.parts.settings;
@@ -201,40 +232,29 @@ impl Archive {
         expected_of(&self.event(live.position).await?, live)
     }
 
-    /// The instance's file and where its frames lie.
+    /// The instance's file, and where its dataset begins.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn frames(&self, live: &LiveInstance) -> Result<Framed, ReadError> {
+    pub async fn located(&self, live: &LiveInstance) -> Result<Located, ReadError> {
+        located_of(&self.event(live.position).await?, live)
+    }
+
+    /// The instance's file and every element left out of its metadata.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn described(&self, live: &LiveInstance) -> Result<Described, ReadError> {
         let event = self.event(live.position).await?;
-        let frames = FrameIndex::decode(&section(&event, live.position, Section::Frames)?)
-            .map_err(|error| ReadError::Event(live.position, error.to_string()))?;
-        let dataset_offset = match &event.head.payload {
-            Payload::InstanceStored { instance, .. } => instance.dataset_offset,
-            Payload::LogCreated { .. }
-            | Payload::FormatEnabled { .. }
-            | Payload::Deleted { .. }
-            | Payload::BlobsRemoved { .. }
-            | Payload::TimeMarked
-            | Payload::LogSealed
-            | Payload::LogOpened
-            | Payload::PartitionCreated => {
-                return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
-            }
-        };
-        Ok(Framed { file: expected_of(&event, live)?, frames, dataset_offset })
+        Ok(Described { at: located_of(&event, live)?, bulk: bulk_of(&event, live.position)? })
     }
 
     /// Every element left out of the instance's metadata.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn bulk(&self, live: &LiveInstance) -> Result<Vec<BulkElement>, ReadError> {
-        let event = self.event(live.position).await?;
-        let bytes = section(&event, live.position, Section::Bulk)?;
-        bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
-            .map(|(bulk, _)| bulk)
-            .map_err(|error| ReadError::Event(live.position, error.to_string()))
+    pub async fn bulk(&self, position: Position) -> Result<Vec<BulkElement>, ReadError> {
+        bulk_of(&self.event(position).await?, position)
     }
 
     /// The files.
@@ -374,7 +394,7 @@ impl Archive {
     }
 }
 
-fn section(event: &Event, position: Position, section: Section) -> Result<Bytes, ReadError> {
+pub(super) fn section(event: &Event, position: Position, section: Section) -> Result<Bytes, ReadError> {
     let what = |error: String| ReadError::Event(position, error);
     let bytes = event.section(section).map_err(|error| what(error.to_string()))?;
     bytes.ok_or_else(|| what(format!("it has no {section:?} section")))
@@ -399,4 +419,28 @@ pub fn expected(file: &StoredFile, event: &Event) -> Result<Expected, DecodeErro
 
 fn expected_of(event: &Event, live: &LiveInstance) -> Result<Expected, ReadError> {
     expected(&live.file, event).map_err(|error| ReadError::Event(live.position, error.to_string()))
+}
+
+pub(super) fn located_of(event: &Event, live: &LiveInstance) -> Result<Located, ReadError> {
+    let dataset_offset = match &event.head.payload {
+        Payload::InstanceStored { instance, .. } => instance.dataset_offset,
+        Payload::LogCreated { .. }
+        | Payload::FormatEnabled { .. }
+        | Payload::Deleted { .. }
+        | Payload::BlobsRemoved { .. }
+        | Payload::TimeMarked
+        | Payload::LogSealed
+        | Payload::LogOpened
+        | Payload::PartitionCreated => {
+            return Err(ReadError::Event(live.position, "it stored no instance".to_owned()));
+        }
+    };
+    Ok(Located { file: expected_of(event, live)?, dataset_offset })
+}
+
+fn bulk_of(event: &Event, position: Position) -> Result<Vec<BulkElement>, ReadError> {
+    let bytes = section(event, position, Section::Bulk)?;
+    bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
+        .map(|(bulk, _)| bulk)
+        .map_err(|error| ReadError::Event(position, error.to_string()))
 }

@@ -17,10 +17,13 @@ const STEP_BYTES: usize = 1024 * 1024;
 
 type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
+/// A range that ends where the stream does.
+pub(super) const WHOLE: Range<u64> = 0..u64::MAX;
+
 /// The bytes of `range` of what `deflated` inflates to; the first of them are there when this answers.
 pub(super) async fn inflate(key: String, deflated: Pieces, range: Range<u64>) -> Result<Pieces, Error> {
-    let state =
-        State { key, at: 0, range, input: Bytes::new(), engine: Decompress::new(false), ended: false };
+    let (input, engine) = (Bytes::new(), Decompress::new(false));
+    let state = State { key, at: 0, range, input, engine, ended: false, complete: false };
     let Some((first, rest)) = next(state, deflated).await? else { return Ok(stream::empty().boxed()) };
     let rest = stream::unfold(Some(rest), |rest| async move {
         let (state, deflated) = rest?;
@@ -40,12 +43,15 @@ struct State {
     range: Range<u64>,
     input: Bytes,
     engine: Decompress,
+    /// There are no more deflated bytes.
     ended: bool,
+    /// The last block of the stream has been inflated.
+    complete: bool,
 }
 
 /// The next wanted bytes, and how to go on; `None` behind the range.
 async fn next(mut state: State, mut deflated: Pieces) -> Result<Option<(Bytes, (State, Pieces))>, Error> {
-    while state.at < state.range.end {
+    while state.at < state.range.end && !state.complete {
         if state.input.is_empty() && !state.ended {
             match deflated.next().await {
                 Some(piece) => state.input = piece?,
@@ -79,7 +85,9 @@ impl State {
         self.input.advance(usize::try_from(consumed).expect("no more is consumed than was given"));
         self.at += output.len() as u64;
         let stuck = consumed == 0 && output.is_empty() && (self.ended || !self.input.is_empty());
-        if (status == Status::StreamEnd || stuck) && self.at < self.range.end {
+        self.complete = status == Status::StreamEnd;
+        let to_the_end = self.complete && self.range == WHOLE;
+        if (self.complete || stuck) && self.at < self.range.end && !to_the_end {
             return Err(self.changed(&format!("it inflates to {} bytes only", self.at)));
         }
         let within = |at: u64| {

@@ -357,6 +357,19 @@ impl Blobs {
         inflating::inflate(file.key.clone(), deflated, range).await
     }
 
+    /// The whole of what is deflated in the file from `dataset_offset` on.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`Error::Changed`] too when it does not inflate to its end.
+    pub async fn inflated(
+        &self,
+        file: &Expected,
+        dataset_offset: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let deflated = self.read(file, dataset_offset..file.length_bytes).await?;
+        inflating::inflate(file.key.clone(), deflated, inflating::WHOLE).await
+    }
+
     /// Whether the whole file has its digest: for `verify`.
     ///
     /// # Errors

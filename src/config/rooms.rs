@@ -88,6 +88,8 @@ impl Given {
             },
             stop_time: self.stop_wait.unwrap_or(default.stop_time),
             cors,
+            bulk_data_uri: self.bulk_data_uri.unwrap_or(default.bulk_data_uri),
+            transcode_bytes: self.transcode_limit.map_or(default.transcode_bytes, |limit| limit.as_u64()),
             ..default
         })
     }

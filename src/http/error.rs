@@ -6,12 +6,13 @@
 //!
 //! Elsewhere: instances refused inside a store, which are values of its answer (`studies::store`).
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::body::BodyError;
 use super::multipart::MultipartError;
+use super::range;
 use crate::archive::{ReadError, SubmitError};
 use crate::base::{BadPartition, Partition, Position};
 use crate::blob;
@@ -83,6 +84,12 @@ pub(super) enum Error {
     /// No form that is accepted.
     #[error("Not acceptable: {0}.")]
     NotAcceptable(&'static str),
+    /// `Range` beyond what is there.
+    #[error("The range is not satisfiable: there are {length_bytes} bytes.")]
+    Range {
+        /// Of the whole body.
+        length_bytes: u64,
+    },
     /// No content type that is taken.
     #[error("Unsupported media type: {0}.")]
     UnsupportedMediaType(&'static str),
@@ -150,6 +157,7 @@ impl Error {
             Self::Body(error) | Self::Multipart(MultipartError::Body(error)) => body_status(error),
             Self::Multipart(MultipartError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -295,6 +303,9 @@ impl IntoResponse for Error {
             return unsupported_version(&self);
         }
         let mut response = (status, self.text()).into_response();
+        if let Self::Range { length_bytes } = self {
+            response.headers_mut().insert(CONTENT_RANGE, range::unsatisfied(length_bytes));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
         }

@@ -3,7 +3,7 @@
 //! A multipart body has a new boundary each time, so its tag is a weak one. `If-None-Match` is compared
 //! weakly, as it has to be.
 
-use axum::http::header::{ETAG, HeaderName, IF_NONE_MATCH};
+use axum::http::header::{ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -23,12 +23,18 @@ impl EntityTag {
         Self { weak: false, tag }
     }
 
-    /// Of files or frames of one version of an instance, in the form and type they are sent in.
+    /// Of files, frames or values of one version of an instance, in the form and type they are sent in.
     pub(super) fn of_version(version: u64, form: Form, media: &str) -> Self {
         match form {
             Form::Single => Self::strong(version.to_string()),
             Form::Multipart => Self { weak: true, tag: format!("{version}-{}", media.replace('/', "-")) },
         }
+    }
+
+    /// The same in another encoding than it is stored in: other bytes, another tag.
+    pub(super) fn reencoded(mut self) -> Self {
+        self.tag.push_str("-reencoded");
+        self
     }
 
     /// The header of an answer.
@@ -40,6 +46,14 @@ impl EntityTag {
     /// 304, when `If-None-Match` names this tag: in a list, weak or strong, quoted or not, or as `*`.
     pub(super) fn not_modified(&self, headers: &HeaderMap) -> Option<Response> {
         self.is_known(headers).then(|| (StatusCode::NOT_MODIFIED, self.header()).into_response())
+    }
+
+    /// Whether `If-Range` (RFC 9110 §13.1.5) lets a range be served: there is none, or it is this tag, both
+    /// strong. A date never is: nothing is dated here.
+    pub(super) fn may_be_ranged(&self, headers: &HeaderMap) -> bool {
+        let Some(given) = headers.get(IF_RANGE) else { return true };
+        let given = given.to_str().unwrap_or_default().trim();
+        !self.weak && given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) == Some(&*self.tag)
     }
 
     fn is_known(&self, headers: &HeaderMap) -> bool {
@@ -81,9 +95,27 @@ mod tests {
     }
 
     #[test]
+    fn a_range_goes_on_only_under_the_strong_tag_itself() {
+        let tag = EntityTag::strong("7".to_owned());
+        for (value, may) in
+            [("\"7\"", true), ("W/\"7\"", false), ("7", false), ("\"8\"", false), ("*", false), ("", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_RANGE, HeaderValue::from_static(value));
+            assert_eq!(tag.may_be_ranged(&headers), may, "{value}");
+            assert!(!EntityTag::of_version(7, Form::Multipart, "a/b").may_be_ranged(&headers));
+        }
+        assert!(tag.may_be_ranged(&HeaderMap::new()));
+        let mut dated = HeaderMap::new();
+        dated.insert(IF_RANGE, HeaderValue::from_static("Sat, 29 Oct 1994 19:43:31 GMT"));
+        assert!(!tag.may_be_ranged(&dated));
+    }
+
+    #[test]
     fn a_body_with_a_fresh_boundary_is_tagged_weakly() {
         let value = |tag: EntityTag| tag.header()[0].1.clone();
         assert_eq!(value(EntityTag::of_version(12, Form::Single, "a/b")), "\"12\"");
         assert_eq!(value(EntityTag::of_version(12, Form::Multipart, "a/b")), "W/\"12-a-b\"");
+        assert_eq!(value(EntityTag::of_version(12, Form::Single, "a/b").reencoded()), "\"12-reencoded\"");
     }
 }

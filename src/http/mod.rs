@@ -40,6 +40,7 @@ mod multipart;
 mod openapi;
 mod partitions;
 mod peers;
+mod range;
 mod routes;
 mod routing;
 pub mod server;

@@ -11,7 +11,7 @@ use axum::middleware::from_fn;
 use axum::routing::MethodRouter;
 
 use super::accept::Resource;
-use super::studies::{delete, frames, metadata, retrieve, search, store};
+use super::studies::{bulkdata, delete, frames, metadata, retrieve, search, store};
 use super::{App, DICOM, DICOM_JSON, change_feed, counted, health, openapi, partitions};
 
 /// A path with what it answers.
@@ -156,6 +156,8 @@ pub(super) fn versioned() -> Vec<Route> {
             .get(metadata::metadata, &METADATA),
         Route::at("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}")
             .get(frames::frames, &FRAMES),
+        Route::at("/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}")
+            .get(bulkdata::bulkdata, &BULK_DATA),
         Route::at("/changefeed").get(change_feed::list, &CHANGES),
         Route::at("/changefeed/latest").get(change_feed::latest, &LATEST_CHANGE),
         Route::at("/partitions").get(partitions::list, &PARTITIONS),
@@ -205,6 +207,9 @@ const NOT_MODIFIED: Answer = answer(304, "The entity tag of `If-None-Match` stil
 const NOT_FOUND: Answer = answer(404, "There is no such thing.", TEXT);
 const NOT_ACCEPTABLE: Answer = answer(406, "`Accept` names nothing that can be had.", TEXT);
 const STORE_FAILED: Answer = answer(424, "The store of files refuses, or a file was changed or lost.", TEXT);
+const PARTIAL: Answer = answer(206, "The range asked for, of an answer of one part.", Body::Of(&["*/*"]));
+const OUT_OF_RANGE: Answer = answer(416, "The range lies beyond the end.", TEXT);
+const RANGE: Parameter = header("Range", "One range of bytes, of an answer of one part.");
 const IF_NONE_MATCH: Parameter = header("If-None-Match", "Entity tags that the caller has.");
 
 static SEARCH: Operation = Operation {
@@ -284,26 +289,45 @@ static RETRIEVE_SEVERAL: Operation = Operation {
 
 static RETRIEVE_ONE: Operation = Operation {
     summary: "Retrieve the instance (WADO-RS)",
-    parameters: &[IF_NONE_MATCH],
+    parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
     answers: &[
         answer(200, "The instance.", Body::Retrieved(Resource::Instance)),
+        PARTIAL,
         NOT_MODIFIED,
         NOT_FOUND,
         NOT_ACCEPTABLE,
+        OUT_OF_RANGE,
         STORE_FAILED,
     ],
 };
 
 static FRAMES: Operation = Operation {
     summary: "Retrieve frames of the instance (WADO-RS)",
-    parameters: &[IF_NONE_MATCH],
+    parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
     answers: &[
         answer(200, "The frames in the order asked for.", Body::Retrieved(Resource::Frames)),
+        PARTIAL,
         NOT_MODIFIED,
         NOT_FOUND,
         NOT_ACCEPTABLE,
+        OUT_OF_RANGE,
+        STORE_FAILED,
+    ],
+};
+
+static BULK_DATA: Operation = Operation {
+    summary: "Retrieve one value that metadata leave out (WADO-RS)",
+    parameters: &[IF_NONE_MATCH, RANGE],
+    takes: &[],
+    answers: &[
+        answer(200, "The value.", Body::Retrieved(Resource::BulkData)),
+        PARTIAL,
+        NOT_MODIFIED,
+        NOT_FOUND,
+        NOT_ACCEPTABLE,
+        OUT_OF_RANGE,
         STORE_FAILED,
     ],
 };

@@ -74,6 +74,9 @@ pub(super) enum Target {
 /// First segments of the routes that lie in a partition.
 const PARTITIONED: [&str; 3] = ["studies", "series", "instances"];
 
+/// Place of `bulkdata` in `studies/{study}/series/{series}/instances/{instance}/bulkdata/…`.
+const BULKDATA_AT: usize = 6;
+
 /// Takes a path apart.
 pub(super) fn target(path: &str) -> Target {
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
@@ -102,13 +105,15 @@ pub(super) fn target(path: &str) -> Target {
     Target::Versioned { version, partition, path: lower_literals(rest) }
 }
 
-/// Literals and values take turns: `studies/{study}/series/{series}/…`; under `changefeed` all are literals.
+/// Literals and values take turns: `studies/{study}/series/{series}/…`; under `changefeed` all are literals,
+/// below an instance's `bulkdata` all are values.
 fn lower_literals(segments: &[&str]) -> String {
     let all = segments.first().is_some_and(|first| first.eq_ignore_ascii_case("changefeed"));
+    let in_bulkdata = segments.get(BULKDATA_AT).is_some_and(|at| at.eq_ignore_ascii_case("bulkdata"));
     let mut path = String::new();
     for (at, segment) in segments.iter().enumerate() {
         path.push('/');
-        if all || at % 2 == 0 {
+        if all || (at % 2 == 0 && !(in_bulkdata && at > BULKDATA_AT)) {
             path.push_str(&segment.to_ascii_lowercase());
         } else {
             path.push_str(segment);
@@ -151,6 +156,10 @@ mod tests {
             (
                 "/v1/Studies/1.2%20/Series/3.A/Metadata",
                 versioned(Version::V1, None, "/studies/1.2%20/series/3.A/metadata"),
+            ),
+            (
+                "/v2/Studies/1/SERIES/2/Instances/3/BulkData/0040A730/1/0040DB7A",
+                versioned(Version::V2, None, "/studies/1/series/2/instances/3/bulkdata/0040A730/1/0040DB7A"),
             ),
             ("/v2/partitions/Ward_7/studies/1", versioned(Version::V2, Some("Ward_7"), "/studies/1")),
             ("/v2/partitions", versioned(Version::V2, None, "/partitions")),

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, WARNING};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE, WARNING,
+};
 use axum::http::{HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders, Vary};
 
@@ -50,6 +52,10 @@ pub struct Settings {
     pub stop_time: Duration,
     /// Which pages of other origins may call; `None` is none.
     pub cors: Option<Cors>,
+    /// Whether metadata say where the values left out of them are (`studies.md` §3.6.2).
+    pub bulk_data_uri: bool,
+    /// Largest file that is transcoded as a whole (`studies.md` §3.4).
+    pub transcode_bytes: u64,
 }
 
 impl Default for Settings {
@@ -72,6 +78,8 @@ impl Default for Settings {
             streams_per_connection: 128,
             stop_time: Duration::from_secs(20),
             cors: None,
+            bulk_data_uri: false,
+            transcode_bytes: 100 << 20,
         }
     }
 }
@@ -172,7 +180,8 @@ impl Cors {
             AllowHeaders::mirror_request()
         } else if names.is_empty() {
             let traced = ["kymo-min-position", "x-request-id", "traceparent"].map(HeaderName::from_static);
-            AllowHeaders::list([ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH].into_iter().chain(traced))
+            let needed = [ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, IF_RANGE, RANGE];
+            AllowHeaders::list(needed.into_iter().chain(traced))
         } else {
             AllowHeaders::list(names)
         };

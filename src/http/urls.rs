@@ -101,6 +101,37 @@ fn frame_numbers(list: &str) -> Result<Vec<u32>, Error> {
     })
 }
 
+/// The path of an element that a path names, as `dicom::scan` writes it; 400 when it is none.
+pub(super) struct UrlTagPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for UrlTagPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let values = values(parts, state).await?;
+        tag_path(values.text("path").unwrap_or_default()).map(Self)
+    }
+}
+
+/// Tags of 8 hex digits and item numbers from 1 take turns, a tag at both ends.
+fn tag_path(text: &str) -> Result<String, Error> {
+    let tag = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let item = |part: &str| {
+        part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u32>().is_ok_and(|number| number > 0)
+    };
+    let parts: Vec<&str> = text.split('/').collect();
+    let fits = parts.len() % 2 == 1
+        && parts.iter().enumerate().all(|(at, part)| if at % 2 == 0 { tag(part) } else { item(part) });
+    if !fits {
+        let what = "bulk data are named by tags of 8 hex digits with item numbers between them";
+        return Err(Error::Identifier(what.to_owned()));
+    }
+    let canonical = parts.iter().enumerate().map(|(at, part)| {
+        if at % 2 == 0 { part.to_ascii_uppercase() } else { part.trim_start_matches('0').to_owned() }
+    });
+    Ok(canonical.collect::<Vec<_>>().join("/"))
+}
+
 /// The pairs of a query, decoded, in order. `+` is a blank; a key without `=` has an empty value.
 pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     let decode = |text: &str| {
@@ -184,6 +215,11 @@ impl Base {
         format!("{}/studies/{study}", self.0)
     }
 
+    /// What the address of an instance's bulk data begins with; a tag path follows.
+    pub(super) fn bulkdata(&self, key: &InstanceKey) -> String {
+        format!("{}/bulkdata/", self.instance(key))
+    }
+
     /// The instance.
     pub(super) fn instance(&self, key: &InstanceKey) -> String {
         format!("{}/studies/{}/series/{}/instances/{}", self.0, key.study, key.series, key.instance)
@@ -253,6 +289,34 @@ mod tests {
         assert_eq!(frame_numbers("3,1,3").ok(), Some(vec![3, 1, 3]));
         for bad in ["", ",", "1,", "0", "-1", "a", "1.5", "1,,2", "1;2", "99999999999"] {
             assert!(frame_numbers(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tag_path_has_tags_at_both_ends() {
+        for (path, canonical) in [
+            ("7FE00010", "7FE00010"),
+            ("7fe00010", "7FE00010"),
+            ("0040a730/12/0040DB7A/01/00420011", "0040A730/12/0040DB7A/1/00420011"),
+        ] {
+            assert_eq!(tag_path(path).ok().as_deref(), Some(canonical), "{path}");
+        }
+        for bad in [
+            "",
+            "7FE0001",
+            "7FE000100",
+            "7FE0001G",
+            "PixelData",
+            "0040A730/1",
+            "0040A730//00420011",
+            "0040A730/0/00420011",
+            "0040A730/-1/00420011",
+            "0040A730/+1/00420011",
+            "0040A730/1/00420011/",
+            "1/00420011",
+            "../../etc",
+        ] {
+            assert!(tag_path(bad).is_err(), "{bad}");
         }
     }
 

@@ -124,6 +124,17 @@ impl FrameIndex {
         self.inflated_from
     }
 
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.layout {
+            Layout::Nowhere | Layout::Bytes { .. } | Layout::Bits { .. } => size_of::<Self>(),
+            Layout::Fragments { table, marks, .. } => {
+                size_of::<Self>() + table.capacity() + marks.capacity() * size_of::<Mark>()
+            }
+        }
+    }
+
     /// The section's bytes (`schemas/frames.md`).
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -22,7 +22,7 @@ mod meta;
 mod pixels;
 #[cfg(test)]
 mod tests;
-mod vr;
+pub(super) mod vr;
 
 use dicom_core::Tag;
 use serde::{Deserialize, Serialize};
@@ -331,6 +331,12 @@ impl Scanner {
     }
 }
 
+/// Whether a dataset in this transfer syntax lies deflated in its file.
+#[must_use]
+pub fn is_deflated(transfer_syntax: &str) -> bool {
+    vr::syntax_of(transfer_syntax).deflated
+}
+
 fn dataset_stage(facts: MetaFacts, limits: &Limits) -> Stage {
     let syntax = vr::syntax_of(&facts.transfer_syntax);
     let start = if syntax.deflated { 0 } else { facts.end };
@@ -344,14 +350,14 @@ fn cut_off(inside: &'static str) -> Reason {
 
 /// Collects the few bytes of a header across slices.
 #[derive(Clone, Copy, Debug, Default)]
-struct Stash {
-    bytes: [u8; 12],
-    have: usize,
+pub(super) struct Stash {
+    pub(super) bytes: [u8; 12],
+    pub(super) have: usize,
 }
 
 impl Stash {
     /// Takes from `input` until `need` bytes are there; whether they are.
-    fn fill(&mut self, input: &mut &[u8], need: usize) -> bool {
+    pub(super) fn fill(&mut self, input: &mut &[u8], need: usize) -> bool {
         let (taken, rest) = input.split_at(need.saturating_sub(self.have).min(input.len()));
         self.bytes[self.have..self.have + taken.len()].copy_from_slice(taken);
         self.have += taken.len();
@@ -359,11 +365,11 @@ impl Stash {
         self.have >= need
     }
 
-    fn two(&self, at: usize) -> [u8; 2] {
+    pub(super) fn two(&self, at: usize) -> [u8; 2] {
         [self.bytes[at], self.bytes[at + 1]]
     }
 
-    fn four(&self, at: usize) -> [u8; 4] {
+    pub(super) fn four(&self, at: usize) -> [u8; 4] {
         [self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]]
     }
 }

@@ -1,13 +1,15 @@
 //! Frames of one instance (WADO-RS, PS3.18 §10.4.1.1.6; `studies.md` §3.5), as they are stored.
 //!
 //! Native little endian frames are the same bytes in every such syntax, so they answer a request for
-//! Explicit VR Little Endian too. Everything else goes out in the syntax it is stored in, or not at all.
+//! Explicit VR Little Endian too; those of big endian files are turned around. Everything else goes out in the
+//! syntax it is stored in, or not at all.
 //!
 //! Invariant: frames are read only as the client takes them; a bit-packed one is shifted as it passes.
-//! Elsewhere: where frames lie (`dicom::frames`).
+//! Elsewhere: where frames lie (`dicom::frames`), the reading of their bytes (`values`).
 
 use std::future::ready;
 use std::ops::Range;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,23 +17,29 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::retrieve::{content_type, header_value, multipart_type};
+use super::values::{Data, Values};
 use super::{broken, not_found};
-use crate::archive::{Framed, ReadError};
-use crate::blob::{self, Blobs, Expected};
-use crate::dicom::frames::{FrameIndex, FrameSource};
-use crate::http::accept::{EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax, select};
+use crate::archive::{Framed, LiveInstance, ReadError};
+use crate::blob;
+use crate::dicom::byte_order::Turner;
+use crate::dicom::frames::FrameSource;
+use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
+use crate::http::range::Span;
 use crate::http::urls::{UrlFrames, UrlScope};
 use crate::http::{App, left_out};
 
 const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
+const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+/// Paths of the elements that hold pixels.
+const PIXELS: [&str; 3] = ["7FE00008", "7FE00009", "7FE00010"];
 
 /// GET `…/instances/{instance}/frames/{list}`.
 pub(in crate::http) async fn frames(
@@ -42,29 +50,43 @@ pub(in crate::http) async fn frames(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let selected = select(Resource::Frames, &headers)?;
-    if selected.form == Form::Single && numbers.len() > 1 {
+    let accepted = Accepted::of(Resource::Frames, &headers)?;
+    let is_enough = |selected: &Selected| selected.form == Form::Multipart || numbers.len() == 1;
+    let foreseen = accepted.choose(|_| false).or_else(|_| accepted.choose(|_| true))?;
+    if !is_enough(&foreseen) {
         return Err(Error::FramesNeedMultipart);
     }
     let live = app.archive.instances(&partition, &scope, None, 1)?.pop().ok_or_else(|| not_found(&scope))?;
-    let Framed { file, frames: index, dataset_offset } = app.archive.frames(&live).await?;
-    if numbers.iter().any(|number| index.frame(*number).is_none()) {
+    let framed = app.archive.frames(&live).await?;
+    if numbers.iter().any(|number| framed.frames.frame(*number).is_none()) {
         return Err(Error::NotFound("The frame"));
     }
+    let selected = accepted.choose(|selected| {
+        is_enough(selected) && selected.syntax != Syntax::AsStored && is_stored_so(selected.syntax, &live)
+    })?;
     let syntax = delivered(selected.syntax, &live.transfer_syntax)?;
+    let turned = live.transfer_syntax == EXPLICIT_BIG_ENDIAN && syntax != EXPLICIT_BIG_ENDIAN;
     let tag = EntityTag::of_version(live.version, selected.form, selected.media);
+    let tag = if turned { tag.reencoded() } else { tag };
     if let Some(known) = tag.not_modified(&headers) {
         return Ok(known);
     }
     let kind = content_type(selected.media, syntax);
-    let inflated_from = index.inflated().then_some(dataset_offset);
-    let frames = Frames { blobs: app.archive.blobs().clone(), file, index, inflated_from };
-    frames.blobs.check(&frames.file).await?;
+    let mut values = Values::of(app.archive.blobs(), framed.at.clone(), framed.frames.inflated());
+    if turned {
+        values = in_little_endian(values, &app, &live).await?;
+    }
+    values.check().await?;
+    let frames = Frames { values, framed };
     let answer = match selected.form {
-        Form::Single => frames.single(numbers[0], &kind, &method).await,
+        Form::Single => frames.single(numbers[0], &kind, &tag, &method, &headers).await,
         Form::Multipart => frames.several(numbers, selected, kind, &app, &method).await,
     };
     Ok((tag.header(), answer?).into_response())
+}
+
+fn is_stored_so(syntax: Syntax, live: &LiveInstance) -> bool {
+    syntax == Syntax::AsStored || matches!(syntax, Syntax::Named(named) if named == live.transfer_syntax)
 }
 
 /// The syntax in which a frame stored in `stored` goes out.
@@ -75,9 +97,10 @@ fn delivered(wanted: Syntax, stored: &str) -> Result<&str, Error> {
         Syntax::AsStored if stored == DEFLATED_LITTLE_ENDIAN => Ok(EXPLICIT_LITTLE_ENDIAN),
         Syntax::AsStored => Ok(stored),
         Syntax::Named(EXPLICIT_LITTLE_ENDIAN) => match stored {
-            EXPLICIT_LITTLE_ENDIAN | IMPLICIT_LITTLE_ENDIAN | DEFLATED_LITTLE_ENDIAN => {
-                Ok(EXPLICIT_LITTLE_ENDIAN)
-            }
+            EXPLICIT_LITTLE_ENDIAN
+            | IMPLICIT_LITTLE_ENDIAN
+            | DEFLATED_LITTLE_ENDIAN
+            | EXPLICIT_BIG_ENDIAN => Ok(EXPLICIT_LITTLE_ENDIAN),
             _ => Err(unasked),
         },
         Syntax::Named(named) if named == stored => Ok(named),
@@ -85,30 +108,54 @@ fn delivered(wanted: Syntax, stored: &str) -> Result<&str, Error> {
     }
 }
 
-type Data = BoxStream<'static, Result<Bytes, blob::Error>>;
+/// Turns the pixels of a big endian file around, if their VR has words at all.
+async fn in_little_endian(values: Values, app: &App, live: &LiveInstance) -> Result<Values, Error> {
+    let bulk = app.archive.bulk(live.position).await?;
+    let pixels = bulk.into_iter().rev().find(|element| PIXELS.contains(&element.path.as_str()));
+    let turner = pixels.as_ref().and_then(|pixels| Turner::of_big_endian(pixels.vr));
+    Ok(match (pixels, turner) {
+        (Some(pixels), Some(turner)) => values.turned(pixels.offset..pixels.offset + pixels.length, turner),
+        (Some(_) | None, _) => values,
+    })
+}
 
 /// The frames of one file.
 struct Frames {
-    blobs: Blobs,
-    file: Expected,
-    index: FrameIndex,
-    /// Where the dataset begins, if it lies deflated in the file.
-    inflated_from: Option<u64>,
+    values: Values,
+    framed: Arc<Framed>,
 }
 
 impl Frames {
-    async fn single(self, number: u32, kind: &str, method: &Method) -> Result<Response, Error> {
-        let length_bytes = match self.index.frame(number) {
-            Some(FrameSource::Bytes(ranges)) => ranges.iter().map(|range| range.end - range.start).sum(),
-            Some(FrameSource::Bits { bits, .. }) => bits.div_ceil(8),
-            None => 0,
+    async fn single(
+        self,
+        number: u32,
+        kind: &str,
+        tag: &EntityTag,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Error> {
+        let kind = header_value(kind);
+        let Some(source) = self.framed.frames.frame(number) else { return Err(Error::NotFound("The frame")) };
+        let ranges = match source {
+            FrameSource::Bytes(ranges) => ranges,
+            // Shifted as it passes, it has no ranges.
+            FrameSource::Bits { bits, .. } => {
+                let head = [(CONTENT_TYPE, kind), (CONTENT_LENGTH, HeaderValue::from(bits.div_ceil(8)))];
+                if *method == Method::HEAD {
+                    return Ok((head, left_out()).into_response());
+                }
+                let data = self.open(number).await?.map_err(|error| broken(ReadError::Blob(error)));
+                return Ok((head, Body::from_stream(data)).into_response());
+            }
         };
-        let head = [(CONTENT_TYPE, header_value(kind)), (CONTENT_LENGTH, HeaderValue::from(length_bytes))];
+        let length_bytes = ranges.iter().map(|range| range.end - range.start).sum();
+        let span = Span::of(headers, tag, length_bytes)?;
         if *method == Method::HEAD {
-            return Ok((head, left_out()).into_response());
+            return Ok(span.answer(kind, left_out()));
         }
-        let data = self.open(number).await?.map_err(|error| broken(ReadError::Blob(error)));
-        Ok((head, Body::from_stream(data)).into_response())
+        let data = one_after_the_other(&self.values, part_of(&ranges, &span.bytes)).await?;
+        let data = data.map_err(|error| broken(ReadError::Blob(error)));
+        Ok(span.answer(kind, Body::from_stream(data)))
     }
 
     async fn several(
@@ -144,20 +191,10 @@ impl Frames {
 
     /// The bytes of a frame; its first piece has been read when this answers.
     async fn open(&self, number: u32) -> Result<Data, blob::Error> {
-        match self.index.frame(number) {
-            Some(FrameSource::Bytes(ranges)) => {
-                let mut ranges = ranges.into_iter();
-                let Some(first) = ranges.next() else { return Ok(stream::empty().boxed()) };
-                let first = self.read(first).await?;
-                let (blobs, file, inflated) = (self.blobs.clone(), self.file.clone(), self.inflated_from);
-                let rest = stream::iter(ranges).then(move |range| {
-                    let (blobs, file) = (blobs.clone(), file.clone());
-                    async move { read(&blobs, &file, inflated, range).await }
-                });
-                Ok(first.chain(rest.try_flatten()).boxed())
-            }
+        match self.framed.frames.frame(number) {
+            Some(FrameSource::Bytes(ranges)) => one_after_the_other(&self.values, ranges).await,
             Some(FrameSource::Bits { range, shift, bits }) => {
-                let data = self.read(range).await?;
+                let data = self.values.read(range).await?;
                 let pieces = data.map(Some).chain(stream::once(ready(None)));
                 let shifted = pieces.scan(Shifter::new(shift, bits), |shifter, piece| {
                     ready(Some(match piece {
@@ -171,22 +208,34 @@ impl Frames {
             None => Ok(stream::empty().boxed()),
         }
     }
-
-    async fn read(&self, range: Range<u64>) -> Result<Data, blob::Error> {
-        read(&self.blobs, &self.file, self.inflated_from, range).await
-    }
 }
 
-async fn read(
-    blobs: &Blobs,
-    file: &Expected,
-    inflated_from: Option<u64>,
-    range: Range<u64>,
-) -> Result<Data, blob::Error> {
-    match inflated_from {
-        Some(offset) => blobs.read_inflated(file, offset, range).await,
-        None => blobs.read(file, range).await,
+/// The bytes at `ranges`; the first of them have been read when this answers.
+async fn one_after_the_other(values: &Values, ranges: Vec<Range<u64>>) -> Result<Data, blob::Error> {
+    let mut ranges = ranges.into_iter();
+    let Some(first) = ranges.next() else { return Ok(stream::empty().boxed()) };
+    let first = values.read(first).await?;
+    let values = values.clone();
+    let rest = stream::iter(ranges).then(move |range| {
+        let values = values.clone();
+        async move { values.read(range).await }
+    });
+    Ok(first.chain(rest.try_flatten()).boxed())
+}
+
+/// The bytes `wanted` of what lies at `ranges`, one after the other.
+fn part_of(ranges: &[Range<u64>], wanted: &Range<u64>) -> Vec<Range<u64>> {
+    let (mut parts, mut before) = (Vec::new(), 0);
+    for range in ranges {
+        let length = range.end - range.start;
+        let start = wanted.start.clamp(before, before + length) - before;
+        let end = wanted.end.clamp(before, before + length) - before;
+        if start < end {
+            parts.push(range.start + start..range.start + end);
+        }
+        before += length;
     }
+    parts
 }
 
 /// Moves a bit-packed frame to the start of a byte and fills its last byte with zeros.
@@ -261,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn a_range_of_a_frame_may_reach_over_its_fragments() {
+        let ranges = [10..15, 23..26, 40..50];
+        for (wanted, expected) in [
+            (0..18, &[(10, 15), (23, 26), (40, 50)][..]),
+            (0..1, &[(10, 11)][..]),
+            (4..6, &[(14, 15), (23, 24)][..]),
+            (5..8, &[(23, 26)][..]),
+            (7..9, &[(25, 26), (40, 41)][..]),
+            (17..18, &[(49, 50)][..]),
+        ] {
+            let parts = part_of(&ranges, &wanted).into_iter().map(|part| (part.start, part.end));
+            assert_eq!(parts.collect::<Vec<_>>(), expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
     fn native_little_endian_frames_are_the_same_in_every_such_syntax() {
         let explicit = Syntax::Named(EXPLICIT_LITTLE_ENDIAN);
         let jpeg_2000 = Syntax::Named("1.2.840.10008.1.2.4.90");
@@ -271,7 +336,7 @@ mod tests {
             (explicit, "1.2.840.10008.1.2.1", Some("1.2.840.10008.1.2.1")),
             (explicit, "1.2.840.10008.1.2", Some("1.2.840.10008.1.2.1")),
             (explicit, "1.2.840.10008.1.2.1.99", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2.2", None),
+            (explicit, "1.2.840.10008.1.2.2", Some("1.2.840.10008.1.2.1")),
             (explicit, "1.2.840.10008.1.2.4.50", None),
             (jpeg_2000, "1.2.840.10008.1.2.4.90", Some("1.2.840.10008.1.2.4.90")),
             (jpeg_2000, "1.2.840.10008.1.2.4.91", None),

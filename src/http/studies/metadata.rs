@@ -1,7 +1,7 @@
 //! Metadata of a study, a series or an instance (WADO-RS, PS3.18 §10.4.1.1.2; `studies.md` §3.6).
 //!
 //! Invariant: the entity tag is taken before the list is, so a stored answer is never older than its tag.
-//! Elsewhere: what metadata hold (`dicom::json`).
+//! Elsewhere: what metadata hold (`dicom::json`), links to the rest (`dicom::linked`, `bulkdata`).
 
 use axum::body::Body;
 use axum::extract::State;
@@ -9,17 +9,18 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream::{self, Stream, StreamExt, TryReadyChunksError, TryStreamExt};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryReadyChunksError, TryStreamExt};
 
 use super::{Pages, broken, not_found};
-use crate::archive::{Archive, ReadError, Summary};
+use crate::archive::{Archive, LiveInstance, ReadError, Summary};
 use crate::base::Position;
+use crate::dicom::linked::Linked;
 use crate::event::Scope;
 use crate::http::accept::AcceptsDicomJson;
-use crate::http::envelope::InPartition;
+use crate::http::envelope::{Asked, InPartition};
 use crate::http::error::Error;
 use crate::http::etag::EntityTag;
-use crate::http::urls::UrlScope;
+use crate::http::urls::{Base, UrlScope};
 use crate::http::{App, DICOM_JSON, blocking, left_out};
 
 /// Datasets read from the log in one job, if they are small.
@@ -31,6 +32,7 @@ pub(in crate::http) async fn metadata(
     _: AcceptsDicomJson,
     UrlScope(scope): UrlScope,
     State(app): State<App>,
+    asked: Asked,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -52,6 +54,11 @@ pub(in crate::http) async fn metadata(
     let mut pages = Pages::of(&archive, partition, scope);
     let mut page = pages.first().await?.into_iter();
     let first = page.next().expect("a first page is never empty");
+    if app.settings.bulk_data_uri {
+        let instances = stream::iter(page.map(Ok)).chain(pages.rest());
+        let body = with_links(archive, asked.base, first, instances).await?;
+        return Ok((etag, kind, body).into_response());
+    }
     // Read before the answer begins, so that a failure still has a status.
     let first = app.archive.metadata(first.position).await?;
     let instances = stream::iter(page.map(Ok)).chain(pages.rest());
@@ -67,6 +74,48 @@ pub(in crate::http) async fn metadata(
     let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
     let body = Body::from_stream(begin.chain(rest).chain(end).map_err(broken));
     Ok((etag, kind, body).into_response())
+}
+
+/// The body when datasets say where the values left out of them are, one after the other.
+async fn with_links(
+    archive: Archive,
+    base: Base,
+    first: LiveInstance,
+    later: impl Stream<Item = Result<LiveInstance, ReadError>> + Send + 'static,
+) -> Result<Body, ReadError> {
+    // Read before the answer begins, so that a failure still has a status.
+    let first = linked(&archive, &base, &first).await?;
+    let rest = later.and_then(move |live| {
+        let (archive, base) = (archive.clone(), base.clone());
+        async move {
+            let comma = stream::once(async { Ok(Bytes::from_static(b",")) });
+            linked(&archive, &base, &live).await.map(|pieces| comma.chain(pieces).boxed())
+        }
+    });
+    let begin = stream::once(async { Ok(Bytes::from_static(b"[")) });
+    let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
+    Ok(Body::from_stream(begin.chain(first).chain(rest.try_flatten()).chain(end).map_err(broken)))
+}
+
+/// One dataset with its links, piece by piece.
+async fn linked(
+    archive: &Archive,
+    base: &Base,
+    live: &LiveInstance,
+) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
+    let (metadata, bulk) = archive.metadata_and_bulk(live.position).await?;
+    let (url, position) = (base.bulkdata(&live.key), live.position);
+    let linked = blocking(move || Linked::new(metadata, bulk, &url)).await;
+    let pieces = stream::try_unfold(linked, move |mut linked| async move {
+        let (linked, piece) = blocking(move || {
+            let piece = linked.next_piece();
+            (linked, piece)
+        })
+        .await;
+        let piece = piece.map_err(|error| ReadError::Event(position, error.to_string()))?;
+        Ok(piece.map(|piece| (piece, linked)))
+    });
+    Ok(pieces.boxed())
 }
 
 /// The datasets at `positions`, each behind a comma.

@@ -11,13 +11,16 @@ use crate::archive::{Archive, LiveInstance, ReadError};
 use crate::base::Partition;
 use crate::event::{InstanceKey, Scope};
 
+pub(super) mod bulkdata;
 pub(super) mod delete;
 mod expiry;
 pub(super) mod frames;
 pub(super) mod metadata;
+mod reencoded;
 pub(super) mod retrieve;
 pub(super) mod search;
 pub(super) mod store;
+mod values;
 
 /// Instances looked up at once.
 const PAGE: usize = 128;

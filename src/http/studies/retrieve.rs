@@ -2,24 +2,30 @@
 //!
 //! Invariant: files are read only as the client takes them, and every byte sent has been checked. What is
 //! missing or changed among the first page of files shows as a status, later it breaks the connection.
-//! Elsewhere: single frames (`frames`), the choice of form and syntax (`http::accept`).
+//! Invariant: whether every instance can be had in the syntax asked for is decided before the first byte.
+//! Elsewhere: single frames (`frames`), the choice of form and syntax (`http::accept`), re-encoding (`reencoded`).
+
+use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{Pages, broken};
-use crate::archive::{LiveInstance, ReadError};
-use crate::blob::{Blobs, Expected};
+use super::{Pages, broken, reencoded};
+use crate::archive::{Archive, LiveInstance, Located, ReadError};
+use crate::blob::Blobs;
+use crate::dicom::reencode::Source;
 use crate::dicom::uid::Uid;
-use crate::http::accept::{Form, Resource, Selected, Syntax, select};
+use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::etag::EntityTag;
 use crate::http::multipart::{self, Part};
+use crate::http::range::Span;
 use crate::http::urls::UrlScope;
 use crate::http::{App, left_out};
 
@@ -35,49 +41,140 @@ pub(in crate::http) async fn retrieve(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let resource = if scope.instance.is_some() { Resource::Instance } else { Resource::StudyOrSeries };
-    let selected = select(resource, &headers)?;
+    let accepted = Accepted::of(resource, &headers)?;
     let mut pages = Pages::of(&app.archive, partition, scope);
     let page = pages.first().await?;
+    let stored =
+        if accepted.names_a_syntax() { Stored::of(&page, pages.clone()).await? } else { Stored::default() };
+    let selected = accepted.choose(|selected| match selected.syntax {
+        Syntax::AsStored => true,
+        Syntax::Named(named) => stored.only_in(named),
+    })?;
     if let Syntax::Named(wanted) = selected.syntax {
-        stored_so(wanted, &page, pages.clone()).await?;
+        stored.can_be_had_in(wanted, app.settings.transcode_bytes)?;
     }
     let tag = match resource {
-        Resource::Instance => Some(EntityTag::of_version(page[0].version, selected.form, selected.media)),
-        Resource::StudyOrSeries | Resource::Frames => None,
+        Resource::Instance => Some(tag_of(&page[0], selected)),
+        Resource::StudyOrSeries | Resource::Frames | Resource::BulkData => None,
     };
     if let Some(known) = tag.as_ref().and_then(|tag| tag.not_modified(&headers)) {
         return Ok(known);
     }
-    let checked = stream::iter(page).map(|live| checked(&app, live)).buffered(CHECKS);
+    let checked = stream::iter(page).map(|live| checked(&app, selected, live)).buffered(CHECKS);
     let mut files: Vec<_> = checked.try_collect().await?;
-    let answer = match selected.form {
-        Form::Single => single(&app, selected, files.swap_remove(0), &method).await,
-        Form::Multipart => several(&app, selected, files, pages, &method).await,
+    let answer = match (selected.form, &tag) {
+        (Form::Single, Some(tag)) => {
+            single(&app, selected, files.swap_remove(0), tag, &method, &headers).await
+        }
+        (Form::Single | Form::Multipart, _) => several(&app, selected, files, pages, &method).await,
     };
     Ok((tag.map(|tag| tag.header()), answer?).into_response())
 }
 
-/// Passes when every instance is stored in `wanted`. One that is not would have to be transcoded.
-async fn stored_so(wanted: &str, page: &[LiveInstance], mut pages: Pages) -> Result<(), Error> {
-    let fits = |page: &[LiveInstance]| page.iter().all(|live| live.transfer_syntax == wanted);
-    if !fits(page) {
-        return Err(Error::NotAcceptable("not stored in this transfer syntax; ask for transfer-syntax=*"));
-    }
-    loop {
-        let page = pages.next().await?;
-        if page.is_empty() {
-            return Ok(());
+fn tag_of(live: &LiveInstance, selected: Selected) -> EntityTag {
+    let tag = EntityTag::of_version(live.version, selected.form, selected.media);
+    if source_for(live, selected).is_some() { tag.reencoded() } else { tag }
+}
+
+/// The transfer syntaxes that the instances asked for are stored in, and the largest file of each.
+#[derive(Debug, Default)]
+struct Stored(BTreeMap<String, u64>);
+
+impl Stored {
+    async fn of(page: &[LiveInstance], mut pages: Pages) -> Result<Self, Error> {
+        let mut stored = Self::default();
+        stored.note(page);
+        loop {
+            let page = pages.next().await?;
+            if page.is_empty() {
+                return Ok(stored);
+            }
+            stored.note(&page);
         }
-        if !fits(&page) {
-            return Err(Error::NotAcceptable("not all are stored in this syntax; ask for transfer-syntax=*"));
+    }
+
+    fn note(&mut self, page: &[LiveInstance]) {
+        for live in page {
+            let largest = match self.0.get_mut(&live.transfer_syntax) {
+                Some(largest) => largest,
+                None => self.0.entry(live.transfer_syntax.clone()).or_default(),
+            };
+            *largest = live.file.length_bytes.max(*largest);
+        }
+    }
+
+    fn only_in(&self, syntax: &str) -> bool {
+        self.0.keys().all(|stored| stored == syntax)
+    }
+
+    /// Passes when every instance can be sent in `wanted`: decided for all of them before the first byte.
+    fn can_be_had_in(&self, wanted: &str, limit_bytes: u64) -> Result<(), Error> {
+        for (stored, largest) in self.0.iter().filter(|(stored, _)| *stored != wanted) {
+            if wanted != EXPLICIT_LITTLE_ENDIAN || Source::of(stored).is_none() {
+                return Err(Error::NotAcceptable(
+                    "not stored in this transfer syntax, nor can it be transcoded; ask for transfer-syntax=*",
+                ));
+            }
+            if *largest > limit_bytes {
+                return Err(Error::NotAcceptable("too large to be transcoded; ask for transfer-syntax=*"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How an instance must be re-encoded to be what was selected; `None` if it is stored so.
+fn source_for(live: &LiveInstance, selected: Selected) -> Option<Source> {
+    match selected.syntax {
+        Syntax::Named(wanted) if wanted != live.transfer_syntax => Source::of(&live.transfer_syntax),
+        Syntax::Named(_) | Syntax::AsStored => None,
+    }
+}
+
+/// A file about to be sent.
+struct Outgoing {
+    live: LiveInstance,
+    at: Located,
+    source: Option<Source>,
+}
+
+impl Outgoing {
+    async fn of(archive: &Archive, selected: Selected, live: LiveInstance) -> Result<Self, ReadError> {
+        let at = archive.located(&live).await?;
+        let source = source_for(&live, selected);
+        match selected.syntax {
+            Syntax::Named(wanted) if wanted != live.transfer_syntax && source.is_none() => {
+                let what = "it was replaced meanwhile, by one that cannot be transcoded".to_owned();
+                Err(ReadError::Event(live.position, what))
+            }
+            Syntax::Named(_) | Syntax::AsStored => Ok(Self { source, live, at }),
+        }
+    }
+
+    fn content_type(&self, media: &str) -> String {
+        let syntax = self.source.map_or(self.live.transfer_syntax.as_str(), |_| EXPLICIT_LITTLE_ENDIAN);
+        content_type(media, syntax)
+    }
+
+    /// The whole file; its first bytes have been read when this answers.
+    async fn open(&self, blobs: &Blobs) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
+        match self.source {
+            Some(source) => reencoded::open(blobs, &self.live, &self.at, source).await,
+            None => {
+                let data = blobs.read(&self.at.file, 0..self.at.file.length_bytes).await?;
+                Ok(data.map_err(ReadError::Blob).boxed())
+            }
         }
     }
 }
 
-async fn checked(app: &App, live: LiveInstance) -> Result<(LiveInstance, Expected), Error> {
-    let expected = app.archive.file(&live).await?;
-    app.archive.blobs().check(&expected).await?;
-    Ok((live, expected))
+async fn checked(app: &App, selected: Selected, live: LiveInstance) -> Result<Outgoing, Error> {
+    let file = Outgoing::of(&app.archive, selected, live).await?;
+    if file.source.is_some() {
+        reencoded::check(&file.at)?;
+    }
+    app.archive.blobs().check(&file.at.file).await?;
+    Ok(file)
 }
 
 /// A part's content type. The syntax is what a file says of itself: one that is no UID is not repeated.
@@ -91,25 +188,35 @@ pub(super) fn content_type(media: &str, transfer_syntax: &str) -> String {
 async fn single(
     app: &App,
     selected: Selected,
-    (live, file): (LiveInstance, Expected),
+    file: Outgoing,
+    tag: &EntityTag,
     method: &Method,
+    headers: &HeaderMap,
 ) -> Result<Response, Error> {
-    let head = [
-        (CONTENT_TYPE, header_value(&content_type(selected.media, &live.transfer_syntax))),
-        (CONTENT_LENGTH, HeaderValue::from(file.length_bytes)),
-    ];
-    if *method == Method::HEAD {
-        return Ok((head, left_out()).into_response());
+    let kind = header_value(&file.content_type(selected.media));
+    let blobs = app.archive.blobs();
+    if file.source.is_some() {
+        // Its length shows only when it is over, so it has no ranges.
+        let head = [(CONTENT_TYPE, kind)];
+        if *method == Method::HEAD {
+            return Ok((head, left_out()).into_response());
+        }
+        let data = file.open(blobs).await?.map_err(broken);
+        return Ok((head, Body::from_stream(data)).into_response());
     }
-    let data = app.archive.blobs().read(&file, 0..file.length_bytes).await?;
+    let span = Span::of(headers, tag, file.at.file.length_bytes)?;
+    if *method == Method::HEAD {
+        return Ok(span.answer(kind, left_out()));
+    }
+    let data = blobs.read(&file.at.file, span.bytes.clone()).await?;
     let data = data.map_err(|error| broken(ReadError::Blob(error)));
-    Ok((head, Body::from_stream(data)).into_response())
+    Ok(span.answer(kind, Body::from_stream(data)))
 }
 
 async fn several(
     app: &App,
     selected: Selected,
-    files: Vec<(LiveInstance, Expected)>,
+    files: Vec<Outgoing>,
     pages: Pages,
     method: &Method,
 ) -> Result<Response, Error> {
@@ -120,31 +227,25 @@ async fn several(
     }
     let archive = app.archive.clone();
     let mut files = files.into_iter();
-    let (live, file) = files.next().expect("a first page is never empty");
+    let first = files.next().expect("a first page is never empty");
     // Opened before the answer begins: a small file that was changed still gets its status.
-    let first = part(archive.blobs().clone(), selected, live, file).await?;
+    let first = part(archive.blobs().clone(), selected, first).await?;
     let later = pages.rest().and_then({
         let archive = archive.clone();
         move |live| {
             let archive = archive.clone();
-            async move { archive.file(&live).await.map(|file| (live, file)) }
+            async move { Outgoing::of(&archive, selected, live).await }
         }
     });
     let rest = stream::iter(files.map(Ok)).chain(later);
-    let rest = rest.and_then(move |(live, file)| part(archive.blobs().clone(), selected, live, file));
+    let rest = rest.and_then(move |file| part(archive.blobs().clone(), selected, file));
     let parts = stream::once(async { Ok(first) }).chain(rest).map_err(broken);
     Ok((head, multipart::body(&boundary, parts)).into_response())
 }
 
-async fn part(
-    blobs: Blobs,
-    selected: Selected,
-    live: LiveInstance,
-    file: Expected,
-) -> Result<Part<ReadError>, ReadError> {
-    let data = blobs.read(&file, 0..file.length_bytes).await?;
-    let data = data.map_err(|error| broken(ReadError::Blob(error))).boxed();
-    Ok(Part { content_type: content_type(selected.media, &live.transfer_syntax), data })
+async fn part(blobs: Blobs, selected: Selected, file: Outgoing) -> Result<Part<ReadError>, ReadError> {
+    let data = file.open(&blobs).await?.map_err(broken).boxed();
+    Ok(Part { content_type: file.content_type(selected.media), data })
 }
 
 /// `multipart/related` with its type, which the reference leaves out and viewers stumble on (§3.9).
