@@ -2,6 +2,7 @@
 
 mod archive;
 mod change_feed;
+mod clients;
 mod commands;
 mod compose;
 mod consumers;
@@ -24,3 +25,4 @@ mod simulation;
 mod store;
 mod tidy;
 mod tutorial;
+mod viewers;
