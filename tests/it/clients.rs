@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::kit::dicom::{STUDY, families};
 use crate::kit::kafka::free_port;
-use crate::kit::process::{Connection, PATIENCE, Process};
+use crate::kit::process::{Connection, PATIENCE, Process, ran};
 use crate::kit::served::Answer;
 
 const JSON: (&str, &str) = ("accept", "application/dicom+json");
@@ -30,6 +30,13 @@ pub(crate) fn named(variable: &str) -> Option<PathBuf> {
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The flag with which metadata say where bulk data are; none where the program does not know it.
+pub(crate) fn bulk_data() -> Vec<&'static str> {
+    let help = ran(&["serve", "--help"]);
+    let known = String::from_utf8_lossy(&help.stdout).contains("--bulk-data-uri");
+    known.then_some("--bulk-data-uri=true").into_iter().collect()
 }
 
 /// Runs a script of `tests/real`; answers what it has printed.
@@ -170,7 +177,8 @@ fn orthanc_sends_in_chunks_searches_and_fetches() {
     let back = orthanc.ask("GET", "/instances", b"");
     let mut back: Vec<Vec<u8>> = back.as_array().expect("a list").iter().map(|id| orthanc.file(id)).collect();
     let mut files = files.to_vec();
-    (back.sort(), files.sort());
+    back.sort();
+    files.sort();
     assert!(back == files, "the files that came back are not those that were sent");
 }
 

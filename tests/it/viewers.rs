@@ -10,11 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::clients::{named, root};
-use crate::kit::process::{Process, ran};
+use crate::clients::{bulk_data, named, root};
+use crate::kit::process::Process;
 
-/// Setting that gives metadata the addresses of bulk data, which palettes and documents are shown from.
-const BULK_DATA: &str = "bulk-data-uri";
 /// Fewer different greys are no picture.
 const GREYS: u64 = 50;
 
@@ -110,15 +108,13 @@ fn ohif_shows_the_study_list_a_series_a_palette_image_and_a_document() {
         .expect("KYMO_TEST_PYTHON can be run");
     let mut studies: Value = serde_json::from_slice(&made.stdout).expect("a line of JSON");
 
-    let help = ran(&["serve", "--help"]);
-    let bulk_data = String::from_utf8_lossy(&help.stdout).contains(BULK_DATA);
-    let flag = format!("--{BULK_DATA}=true");
-    let flags: Vec<&str> = bulk_data.then_some(flag.as_str()).into_iter().collect();
+    // Palettes and documents are shown from bulk data.
+    let flags = bulk_data();
     let archive = browser.archive(&folder.path().join("data"), &flags);
     for file in std::fs::read_dir(&files).expect("a folder") {
         store(&archive, &std::fs::read(file.expect("an entry").path()).expect("a file"));
     }
-    if !bulk_data {
+    if flags.is_empty() {
         let studies = studies.as_object_mut().expect("an object");
         studies.retain(|name, _| name == "slices");
     }
@@ -128,7 +124,7 @@ fn ohif_shows_the_study_list_a_series_a_palette_image_and_a_document() {
     assert!(seen["seen"]["slices"]["greys"].as_u64() >= Some(GREYS), "{seen}");
     let frames = &seen["asked"]["/studies/UID/series/UID/instances/UID/frames/1"];
     assert!(frames.as_u64() >= Some(6), "{seen}");
-    if bulk_data {
+    if !flags.is_empty() {
         let palette = &seen["seen"]["palette"];
         assert!(
             palette["greys"].as_u64() >= Some(GREYS) && palette["coloured"].as_u64() > Some(1000),
