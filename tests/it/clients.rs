@@ -96,6 +96,12 @@ fn judges_find_no_fault_that_was_not_sent() {
     let (stored, same) = (counts["stored"].as_u64(), counts["same"].as_u64());
     assert_eq!(stored, same, "{said}");
     assert!(same >= Some(REAL_FILES + families.len() as u64), "{said}");
+    // A program that knows bulk data also re-encodes what needs no decoder.
+    if !bulk_data().is_empty() {
+        for native in ["implicit", "big endian", "deflated"] {
+            assert!(counts["re-encoded"][native].as_u64() > Some(0), "{native}: {said}");
+        }
+    }
     println!("{said}");
 }
 
