@@ -4,6 +4,7 @@
 # 127.0.0.1; all data lies in one new folder ($work), which is removed at the end unless KEEP=1.
 #
 #   BENCH_KYMO=FILE   measure this program instead of building one
+#   BENCH_DWLOAD=FILE measure with this load tool instead of building it
 #   BENCH_DIR=DIR     where $work is made (default $TMPDIR or /tmp): a disk, not a memory file system
 #   KEEP=1            leave $work and say where it is
 
@@ -20,6 +21,8 @@ build() {
     BENCH_KYMO=${CARGO_TARGET_DIR:-$repository/target}/release/kymo
   fi
   [ -x "$BENCH_KYMO" ] || fail "$BENCH_KYMO is not there"
+  dwload=${BENCH_DWLOAD:-}
+  [ -z "$dwload" ] || return 0
   cargo build --release --locked --manifest-path "$here/dwload/Cargo.toml" --target-dir "$here/dwload/target" ||
     fail "the load tool does not build"
   dwload=$here/dwload/target/release/dwload

@@ -18,8 +18,8 @@ use super::media::MediaType;
 
 /// Most bytes of the headers of one part.
 const PART_HEADER_BYTES: usize = 16 << 10;
-/// Longest boundary (RFC 2046 §5.1.1).
-const BOUNDARY_LENGTH: usize = 70;
+/// Longest boundary. RFC 2046 §5.1.1 has 70 characters; Orthanc sends 73.
+const BOUNDARY_LENGTH: usize = 256;
 /// Most blanks behind a delimiter.
 const PADDING_BYTES: usize = 256;
 const CRLF: &[u8] = b"\r\n";

@@ -31,12 +31,12 @@ fn describe(version: Version, base: &str) -> Value {
     let root = base.strip_suffix(&format!("/{version}")).unwrap_or(base);
     let mut paths = Map::new();
     for route in routes::versioned() {
-        paths.insert(route.path.to_owned(), path_item(&route, Some(version)));
+        paths.insert(printed(&route), path_item(&route, Some(version)));
     }
     for route in routes::plain() {
         let mut item = path_item(&route, None);
         item["servers"] = json!([{ "url": root }]);
-        paths.insert(route.path.to_owned(), item);
+        paths.insert(printed(&route), item);
     }
     json!({
         "openapi": "3.0.3",
@@ -49,6 +49,11 @@ fn describe(version: Version, base: &str) -> Value {
         "servers": [{ "url": base }],
         "paths": paths,
     })
+}
+
+/// The path of a route; OpenAPI knows no parameter of several segments.
+fn printed(route: &Route) -> String {
+    route.path.replace("{*", "{")
 }
 
 /// A route; `version` is that of a versioned one.
@@ -137,7 +142,7 @@ const MIN_POSITION: Parameter = Parameter {
 };
 
 fn in_braces(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
+    segment.strip_prefix('{')?.strip_suffix('}').map(|name| name.trim_start_matches('*'))
 }
 
 fn place_in_path(name: &str) -> Value {
@@ -146,6 +151,7 @@ fn place_in_path(name: &str) -> Value {
         "series" => "Series Instance UID",
         "instance" => "SOP Instance UID",
         "frames" => "Numbers of frames from 1 on, with commas",
+        "path" => "Tags and numbers of items, from 1 on, with slashes",
         other => other,
     };
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } })

@@ -2,6 +2,7 @@
 
 mod archive;
 mod change_feed;
+mod clients;
 mod commands;
 mod compose;
 mod consumers;
@@ -32,3 +33,4 @@ mod tidy;
 mod tutorial;
 mod validation;
 mod wado;
+mod viewers;

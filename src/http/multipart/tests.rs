@@ -109,10 +109,12 @@ fn endless_headers_are_not_collected() {
 
 #[test]
 fn boundaries_are_bounded() {
-    for bad in ["", "  ", "a\r\nb", &"x".repeat(71)] {
+    for bad in ["", "  ", "a\r\nb", &"x".repeat(BOUNDARY_LENGTH + 1)] {
         assert_eq!(Boundary::parse(bad), None, "{bad}");
     }
-    assert!(Boundary::parse(&"x".repeat(70)).is_some());
+    assert!(Boundary::parse(&"x".repeat(BOUNDARY_LENGTH)).is_some());
+    let of_orthanc = "ff953140-b742-44e1-83ca-39162d2131fd-ff953140-b742-44e1-83ca-39162d2131fd";
+    assert!(Boundary::parse(of_orthanc).is_some());
 }
 
 #[tokio::test]
