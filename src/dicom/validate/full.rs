@@ -52,7 +52,7 @@ fn text(element: &Element<'_>) -> Option<Fault> {
         rule.and_then(|rule| checked(element.vr, &text, rule))
     } else {
         let is_empty = text.bytes().all(|b| matches!(b, b' ' | b'\0'));
-        let count = 1 + text.bytes().filter(|b| *b == b'\\').count();
+        let count = 1 + memchr::memchr_iter(b'\\', text.as_bytes()).count();
         let too_many = if is_empty { None } else { multiplicity(element, count) };
         let mut values = text.split('\\');
         too_many.or_else(|| rule.and_then(|rule| values.find_map(|value| checked(element.vr, value, rule))))
