@@ -31,12 +31,12 @@ fn describe(version: Version, base: &str) -> Value {
     let root = base.strip_suffix(&format!("/{version}")).unwrap_or(base);
     let mut paths = Map::new();
     for route in routes::versioned() {
-        paths.insert(printed(&route), path_item(&route, Some(version)));
+        paths.insert(documented(route.path), path_item(&route, Some(version)));
     }
     for route in routes::plain() {
         let mut item = path_item(&route, None);
         item["servers"] = json!([{ "url": root }]);
-        paths.insert(printed(&route), item);
+        paths.insert(documented(route.path), item);
     }
     json!({
         "openapi": "3.0.3",
@@ -49,11 +49,6 @@ fn describe(version: Version, base: &str) -> Value {
         "servers": [{ "url": base }],
         "paths": paths,
     })
-}
-
-/// The path of a route; OpenAPI knows no parameter of several segments.
-fn printed(route: &Route) -> String {
-    route.path.replace("{*", "{")
 }
 
 /// A route; `version` is that of a versioned one.
@@ -141,8 +136,16 @@ const MIN_POSITION: Parameter = Parameter {
     versions: Versions::All,
 };
 
+/// The name of a value in a path. The router has a star before one that reaches over several segments,
+/// which a document cannot say.
 fn in_braces(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}').map(|name| name.trim_start_matches('*'))
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    Some(name.trim_start_matches('*'))
+}
+
+/// The path of a route as it stands in the document.
+fn documented(path: &str) -> String {
+    path.replace("{*", "{")
 }
 
 fn place_in_path(name: &str) -> Value {
@@ -151,7 +154,7 @@ fn place_in_path(name: &str) -> Value {
         "series" => "Series Instance UID",
         "instance" => "SOP Instance UID",
         "frames" => "Numbers of frames from 1 on, with commas",
-        "path" => "Tags and numbers of items, from 1 on, with slashes",
+        "path" => "Tags of 8 hex digits, with the numbers of items between them",
         other => other,
     };
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } })
@@ -226,7 +229,7 @@ mod tests {
         let document = describe(Version::V2, "http://a/v2");
         let mut names = Vec::new();
         for route in routes::versioned().iter().chain(&routes::plain()) {
-            let item = &document["paths"][route.path];
+            let item = &document["paths"][documented(route.path)];
             for (verb, _) in &route.operations {
                 let method = format!("{verb:?}").to_lowercase();
                 names.push(item[&method]["operationId"].as_str().expect("a name").to_owned());
@@ -240,6 +243,13 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
         assert!(names.contains(&"getStudiesByStudySeriesBySeriesMetadata".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn a_value_of_many_segments_is_one_in_the_document() {
+        assert_eq!(documented("/a/{study}/bulkdata/{*path}"), "/a/{study}/bulkdata/{path}");
+        assert_eq!(in_braces("{*path}"), Some("path"));
+        assert_eq!(in_braces("path"), None);
     }
 
     #[test]

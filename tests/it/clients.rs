@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::kit::dicom::{STUDY, families};
 use crate::kit::kafka::free_port;
-use crate::kit::process::{Connection, PATIENCE, Process, ran};
+use crate::kit::process::{Connection, PATIENCE, Process};
 use crate::kit::served::Answer;
 
 const JSON: (&str, &str) = ("accept", "application/dicom+json");

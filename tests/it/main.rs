@@ -32,5 +32,5 @@ mod surface;
 mod tidy;
 mod tutorial;
 mod validation;
-mod wado;
 mod viewers;
+mod wado;

@@ -25,7 +25,7 @@ fn filled(path: &str, row: &Value) -> String {
     let uid = |name: &str| row[name].as_str().expect("a UID").to_owned();
     let path =
         path.replace("{study}", &uid("studyInstanceUid")).replace("{series}", &uid("seriesInstanceUid"));
-    path.replace("{instance}", &uid("sopInstanceUid")).replace("{frames}", "1")
+    path.replace("{instance}", &uid("sopInstanceUid")).replace("{frames}", "1").replace("{path}", "7FE00010")
 }
 
 /// The first of the media types that an operation answers with 200 in.

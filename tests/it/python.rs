@@ -32,7 +32,8 @@ fn run(script: &str, folder: &Path, flags: &[&str]) -> Option<Vec<String>> {
 
 #[test]
 fn the_python_client_stores_finds_retrieves_and_deletes() {
-    let Some(said) = run("client.py", &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom"), &[BULK_DATA])
+    let Some(said) =
+        run("client.py", &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom"), &[BULK_DATA])
     else {
         return eprintln!("{SKIPPED}");
     };

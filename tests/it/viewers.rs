@@ -120,9 +120,6 @@ fn ohif_shows_the_study_list_a_series_a_palette_image_and_a_document() {
     let frames = &seen["asked"]["/studies/UID/series/UID/instances/UID/frames/1"];
     assert!(frames.as_u64() >= Some(6), "{seen}");
     let palette = &seen["seen"]["palette"];
-    assert!(
-        palette["greys"].as_u64() >= Some(GREYS) && palette["coloured"].as_u64() > Some(1000),
-        "{seen}"
-    );
+    assert!(palette["greys"].as_u64() >= Some(GREYS) && palette["coloured"].as_u64() > Some(1000), "{seen}");
     assert_eq!(seen["seen"]["document"]["start"], "%PDF-", "{seen}");
 }
