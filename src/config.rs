@@ -503,6 +503,9 @@ mod tests {
         let config = read(Some(&file), &flags(&["--max-parts", "7"])).unwrap();
         assert_eq!((config.http.body_bytes, config.archive.parts), (1 << 20, 7));
         assert_eq!(config.keep_released, Keep::Forever);
+        assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (false, 100 << 20));
+        let config = read(None, &flags(&["--bulk-data-uri", "--transcode-limit", "1MiB"])).unwrap();
+        assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (true, 1 << 20));
         std::fs::write(&file, "max-bodies = 1\n").unwrap();
         let error = read(Some(&file), &flags(&[])).map(drop).unwrap_err().to_string();
         assert!(error.contains("max-bodies"), "{error}");

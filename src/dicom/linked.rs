@@ -93,16 +93,33 @@ impl Linked {
                 self.open.push(sequence);
             }
             (Some(Open::Sequence { .. }), b']') if self.json.get(self.at + 1) == Some(&b'}') => self.put(2),
-            (Some(Open::Dataset { next, end, empty, .. }), b'}') => {
-                self.put_links(next..end, empty);
-                self.put(1);
-            }
             // Commas are set with what they stand before.
             (Some(dataset @ Open::Dataset { .. }), b',') => {
                 self.at += 1;
                 self.open.push(dataset);
             }
-            (Some(Open::Dataset { path, next, end, empty }), b'"') => self.member(path, next..end, empty)?,
+            (Some(Open::Dataset { path, next, end, empty }), b'"' | b'}') => {
+                let tag = if byte == b'"' { Some(self.tag()?) } else { None };
+                let pending = self.bulk[next..end].first().map(|element| place(element).1);
+                let comes_first = |link: &str| tag.as_deref().is_none_or(|tag| link < tag);
+                if pending.is_some_and(comes_first) {
+                    self.put_link(next, empty);
+                    self.open.push(Open::Dataset { path, next: next + 1, end, empty: false });
+                    return Ok(());
+                }
+                let Some(tag) = tag else {
+                    self.put(1);
+                    return Ok(());
+                };
+                // One that is there needs no link.
+                let next = if pending == Some(tag.as_str()) { next + 1 } else { next };
+                let inner = format!("{path}{tag}/");
+                if !empty {
+                    self.out.push(b',');
+                }
+                self.open.push(Open::Dataset { path, next, end, empty: false });
+                self.member(inner)?;
+            }
             _ => return Err(Unreadable(self.at)),
         }
         Ok(())
@@ -115,51 +132,36 @@ impl Linked {
         self.open.push(Open::Dataset { path, next, end: next + of_it, empty: true });
     }
 
-    /// One member of a dataset, behind the links that come before it.
-    fn member(
-        &mut self,
-        path: String,
-        mut links: std::ops::Range<usize>,
-        empty: bool,
-    ) -> Result<(), Unreadable> {
+    /// The name of the member that begins here.
+    fn tag(&self) -> Result<String, Unreadable> {
         let unreadable = Unreadable(self.at);
         let tag = self.json.get(self.at + 1..self.at + 1 + TAG_BYTES).ok_or(unreadable.clone())?;
-        let tag = std::str::from_utf8(tag).map_err(|_| unreadable.clone())?.to_owned();
-        let before = self.bulk[links.clone()].partition_point(|element| place(element).1 < tag.as_str());
-        let empty = self.put_links(links.start..links.start + before, empty);
-        links.start += before;
-        if links.clone().next().is_some_and(|next| place(&self.bulk[next]).1 == tag) {
-            // It is there.
-            links.start += 1;
-        }
-        if !empty {
-            self.out.push(b',');
-        }
-        self.open.push(Open::Dataset { path: path.clone(), next: links.start, end: links.end, empty: false });
+        std::str::from_utf8(tag).map(str::to_owned).map_err(|_| unreadable)
+    }
+
+    /// Copies the member that begins here: the whole, or of a sequence what stands before its items, whose path
+    /// begins with `path`.
+    fn member(&mut self, path: String) -> Result<(), Unreadable> {
         // The name in its quotes, and the colon.
         let value = self.at + TAG_BYTES + 3;
         if self.json.get(value..).is_some_and(|rest| rest.starts_with(SEQUENCE)) {
             self.copy_to = value + SEQUENCE.len();
-            self.open.push(Open::Sequence { path: format!("{path}{tag}/"), items: 0 });
+            self.open.push(Open::Sequence { path, items: 0 });
         } else {
-            self.copy_to = end_of_object(&self.json, value).ok_or(unreadable)?;
+            self.copy_to = end_of_object(&self.json, value).ok_or(Unreadable(self.at))?;
         }
         Ok(())
     }
 
-    /// Writes these links; whether the dataset is still empty.
-    fn put_links(&mut self, links: std::ops::Range<usize>, mut empty: bool) -> bool {
-        for element in &self.bulk[links] {
-            if !empty {
-                self.out.push(b',');
-            }
-            empty = false;
-            let (_, tag) = place(element);
-            let vr = String::from_utf8_lossy(&element.vr);
-            let link = format!(r#""{tag}":{{"vr":"{vr}","BulkDataURI":"{}{}"}}"#, self.url, element.path);
-            self.out.extend_from_slice(link.as_bytes());
+    fn put_link(&mut self, number: usize, empty: bool) {
+        if !empty {
+            self.out.push(b',');
         }
-        empty
+        let element = &self.bulk[number];
+        let (_, tag) = place(element);
+        let vr = String::from_utf8_lossy(&element.vr);
+        let link = format!(r#""{tag}":{{"vr":"{vr}","BulkDataURI":"{}{}"}}"#, self.url, element.path);
+        self.out.extend_from_slice(link.as_bytes());
     }
 
     /// Copies the next bytes.
@@ -246,6 +248,18 @@ mod tests {
         let text = "x".repeat(3 * PIECE_BYTES);
         let long = format!(r#"{{"00400000":{{"vr":"UT","Value":["{text}"]}},"00400001":{{"vr":"UT"}}}}"#);
         assert_eq!(linked(&long, &[("00089215/1/7FE00010", 1)]), Ok(long.clone()));
+    }
+
+    #[test]
+    fn many_links_come_in_pieces() {
+        let bulk = (0..20_000).map(|n| element(&format!("{n:08X}"), 1)).collect();
+        let mut linked = Linked::new(Bytes::from_static(b"{}"), bulk, "u/");
+        let (mut whole, mut longest) = (0, 0);
+        while let Some(piece) = linked.next_piece().unwrap() {
+            whole += piece.len();
+            longest = longest.max(piece.len());
+        }
+        assert!(whole > 10 * PIECE_BYTES && longest < PIECE_BYTES + 200, "{longest} of {whole}");
     }
 
     #[test]

@@ -313,14 +313,15 @@ mod tests {
     fn a_range_of_a_frame_may_reach_over_its_fragments() {
         let ranges = [10..15, 23..26, 40..50];
         for (wanted, expected) in [
-            (0..18, vec![10..15, 23..26, 40..50]),
-            (0..1, vec![10..11]),
-            (4..6, vec![14..15, 23..24]),
-            (5..8, vec![23..26]),
-            (7..9, vec![25..26, 40..41]),
-            (17..18, vec![49..50]),
+            (0..18, &[(10, 15), (23, 26), (40, 50)][..]),
+            (0..1, &[(10, 11)][..]),
+            (4..6, &[(14, 15), (23, 24)][..]),
+            (5..8, &[(23, 26)][..]),
+            (7..9, &[(25, 26), (40, 41)][..]),
+            (17..18, &[(49, 50)][..]),
         ] {
-            assert_eq!(part_of(&ranges, &wanted), expected, "{wanted:?}");
+            let parts = part_of(&ranges, &wanted).into_iter().map(|part| (part.start, part.end));
+            assert_eq!(parts.collect::<Vec<_>>(), expected, "{wanted:?}");
         }
     }
 

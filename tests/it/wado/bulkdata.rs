@@ -1,5 +1,8 @@
 //! Bulk data and the links to them (`studies.md` §3.6.2): the setting `bulk-data-uri`.
 
+use std::path::Path;
+use std::process::Command;
+
 use axum::http::Method;
 use kymo::http::Settings;
 use serde_json::{Value as Json, json};
@@ -298,4 +301,26 @@ fn links_and_values_outlive_a_restart() {
     assert!(archive.stop().success());
     let archive = Process::start(&data, &[]);
     assert!(!archive.get("/v2/studies/2.25.7001000/metadata").text().contains("BulkDataURI"));
+}
+
+#[test]
+fn the_python_client_follows_every_link_of_real_files() {
+    let python = std::env::var_os("KYMO_TEST_PYTHON");
+    let files = std::env::var_os("KYMO_TEST_DICOM_FILES");
+    let (Some(python), Some(files)) = (python, files) else {
+        eprintln!("skipped: KYMO_TEST_PYTHON and KYMO_TEST_DICOM_FILES are not set; tests/run sets them");
+        return;
+    };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let archive = Process::start(&scratch.path().join("data"), &["--bulk-data-uri"]);
+    let ran = Command::new(&python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/bulkdata.py"))
+        .arg(archive.url())
+        .arg(&files)
+        .env("NO_PROXY", "*")
+        .output()
+        .expect("KYMO_TEST_PYTHON can be run");
+    let (said, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{said}{errors}");
+    eprintln!("{said}");
 }

@@ -1,6 +1,7 @@
 //! The list of frames, and frames of every kind as they are stored (`studies.md` §3.5).
 
 use crate::kit::dicom::{EXPLICIT_LITTLE, Image, Instance, Offsets, PIXEL_DATA, Value};
+use crate::kit::process::Process;
 use crate::kit::served::Served;
 
 const INSTANCE: &str = "/v2/studies/1.2/series/1.3/instances/1.4";
@@ -188,4 +189,50 @@ async fn a_frame_is_not_affected_by_the_original_being_asked_for() {
     let asked = archive.get(&format!("{INSTANCE}/frames/1")).accept(SINGLE);
     let answer = asked.header("msdicom-request-original", "true").send().await;
     assert_eq!((answer.status, answer.bytes()), (200, frame.as_slice()));
+}
+
+/// As a whole-slide image has them: the table of its frames is far larger than what one frame needs of it.
+#[test]
+fn any_frame_of_a_great_many_is_found_after_a_restart_too() {
+    const FRAMES: u32 = 190_000;
+    // Each its own length, and its number in it.
+    let frame = |n: u32| {
+        let tail = vec![0x5A; 2 + 2 * (n % 90) as usize];
+        [&b"\xFF\xD8\xFF\xE0"[..], &n.to_le_bytes(), &tail].concat()
+    };
+    let fragments: Vec<Vec<Vec<u8>>> = (1..=FRAMES).map(|n| vec![frame(n)]).collect();
+    let file = new().fragments(GREY, &fragments, Offsets::Absent).syntax("1.2.840.10008.1.2.4.50").part10();
+    drop(fragments);
+    let scratch = tempfile::tempdir().expect("a folder");
+    let data = scratch.path().join("data");
+    let archive = Process::start(&data, &[]);
+    let headers = [("content-type", "application/dicom"), ("accept", "application/dicom+json")];
+    assert_eq!(archive.ask("POST", "/v2/studies", &headers, &file).status, 200);
+    let right = |archive: &Process| {
+        let mut connection = archive.connect();
+        let mut ask = |list: String, accept| {
+            connection
+                .ask("GET", &format!("{INSTANCE}/frames/{list}"), &[("accept", accept)], b"")
+                .expect("an answer")
+        };
+        for n in [FRAMES, 1, 2, 63, 64, 65, 95_000, 123_456, FRAMES - 1] {
+            let began = std::time::Instant::now();
+            let answer = ask(n.to_string(), SINGLE);
+            assert_eq!((answer.status, answer.bytes()), (200, frame(n).as_slice()), "frame {n}");
+            eprintln!("frame {n} after {:?}", began.elapsed());
+        }
+        let several = ask(format!("{FRAMES},7,100000"), SEVERAL).parts();
+        let wanted = [frame(FRAMES), frame(7), frame(100_000)];
+        assert!(several.iter().map(|(_, bytes)| bytes).eq(&wanted));
+        assert_eq!(ask((FRAMES + 1).to_string(), SINGLE).status, 404);
+    };
+    right(&archive);
+    archive.kill();
+    let archive = Process::start(&data, &[]);
+    right(&archive);
+    // Another one in its place has its own frames.
+    let other = new().frames(GREY, &[pixels(15, 1)]).part10();
+    assert_eq!(archive.ask("PUT", "/v2/studies", &headers, &other).status, 200);
+    let answer = archive.ask("GET", &format!("{INSTANCE}/frames/1"), &[("accept", SINGLE)], b"");
+    assert_eq!(answer.bytes(), pixels(15, 1));
 }
