@@ -13,7 +13,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use self::kafka::KafkaGiven;
 use crate::blob::Lake;
@@ -23,8 +23,12 @@ use crate::{archive, http, log};
 mod blobs;
 mod kafka;
 mod rooms;
+mod values;
 
 pub use blobs::Blobs;
+pub use values::Keep;
+
+use self::values::{impossible, list, nonzero, path_part, positive};
 
 /// What is logged unless told otherwise: fjall tells at `info` what it does all the time.
 const TRACE: &str = "info,fjall=warn,lsm_tree=warn";
@@ -281,52 +285,6 @@ pub struct Given {
     trace_json: Option<bool>,
 }
 
-/// How long released files stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// For this long.
-    For(Duration),
-    /// They are never removed.
-    Forever,
-}
-
-impl std::str::FromStr for Keep {
-    type Err = humantime::DurationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "forever" { Ok(Self::Forever) } else { humantime::parse_duration(text).map(Self::For) }
-    }
-}
-
-impl Serialize for Keep {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Forever => serializer.serialize_str("forever"),
-            Self::For(time) => serializer.collect_str(&humantime::format_duration(*time)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Keep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A list, or a text with commas.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        List(Vec<String>),
-        Text(String),
-    }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
-        Either::List(list) => list,
-        Either::Text(text) => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
-    }))
-}
-
 /// A setting that cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSetting {
@@ -454,35 +412,6 @@ impl Given {
             http: self.http()?,
         })
     }
-}
-
-fn impossible(name: &'static str, what: String) -> BadSetting {
-    BadSetting::Impossible { name, what }
-}
-
-fn positive(name: &'static str, given: Option<ByteSize>, default: u64) -> Result<u64, BadSetting> {
-    match given.map(|size| size.as_u64()) {
-        Some(0) => Err(impossible(name, "it must be more than 0 bytes".to_owned())),
-        given => Ok(given.unwrap_or(default)),
-    }
-}
-
-fn nonzero(name: &'static str, given: Option<Duration>, default: Duration) -> Result<Duration, BadSetting> {
-    match given {
-        Some(Duration::ZERO) => Err(impossible(name, "it must be more than no time".to_owned())),
-        given => Ok(given.unwrap_or(default)),
-    }
-}
-
-/// One part of a path in the lake.
-fn path_part(name: &'static str, given: Option<String>, default: &str) -> Result<String, BadSetting> {
-    let part = given.unwrap_or_else(|| default.to_owned());
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if part.is_empty() || part.len() > 64 || part.starts_with('.') || !part.chars().all(legal) {
-        let what = format!("'{part}' is not 1 to 64 letters, digits, '-', '_' or '.'");
-        return Err(impossible(name, what));
-    }
-    Ok(part)
 }
 
 #[cfg(test)]

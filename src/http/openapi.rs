@@ -3,40 +3,46 @@
 //! Invariant: every operation of every route is in it, and nothing else.
 //! Elsewhere: the table (`routes`), its text as YAML (`yaml`).
 
+use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::App;
 use super::envelope::Asked;
 use super::routes::{self, Answer, Body, Form, Operation, Parameter, Place, Route, Verb, Versions};
-use super::routing::Version;
+use super::routing::{self, Version};
 
 mod yaml;
 
 /// GET `api.json`.
-pub(super) async fn as_json(asked: Asked) -> Response {
+pub(super) async fn as_json(State(app): State<App>, asked: Asked) -> Response {
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"))];
-    (kind, describe(asked.version, asked.base.as_str()).to_string()).into_response()
+    (kind, describe(asked.version, asked.base.as_str(), app.settings.partitions).to_string()).into_response()
 }
 
 /// GET `api.yaml`.
-pub(super) async fn as_yaml(asked: Asked) -> Response {
+pub(super) async fn as_yaml(State(app): State<App>, asked: Asked) -> Response {
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/yaml"))];
-    (kind, yaml::text(&describe(asked.version, asked.base.as_str()))).into_response()
+    (kind, yaml::text(&describe(asked.version, asked.base.as_str(), app.settings.partitions))).into_response()
 }
 
-/// The document of `version`, whose routes lie below the URL `base`.
-fn describe(version: Version, base: &str) -> Value {
+/// The document of `version`, whose routes lie below the URL `base`; with `partitions`, those of studies below one.
+fn describe(version: Version, base: &str, partitions: bool) -> Value {
     let root = base.strip_suffix(&format!("/{version}")).unwrap_or(base);
     let mut paths = Map::new();
     for route in routes::versioned() {
-        paths.insert(documented(route.path), path_item(&route, Some(version)));
+        let below =
+            if partitions && routing::is_partitioned(route.path) { "/partitions/{partition}" } else { "" };
+        let path = format!("{below}{}", documented(route.path));
+        let item = path_item(&route, &path, Some(version));
+        paths.insert(path, item);
     }
     for route in routes::plain() {
-        let mut item = path_item(&route, None);
+        let mut item = path_item(&route, route.path, None);
         item["servers"] = json!([{ "url": root }]);
-        paths.insert(documented(route.path), item);
+        paths.insert(route.path.to_owned(), item);
     }
     json!({
         "openapi": "3.0.3",
@@ -51,10 +57,10 @@ fn describe(version: Version, base: &str) -> Value {
     })
 }
 
-/// A route; `version` is that of a versioned one.
-fn path_item(route: &Route, version: Option<Version>) -> Value {
+/// A route that stands as `path` in the document; `version` is that of a versioned one.
+fn path_item(route: &Route, path: &str, version: Option<Version>) -> Value {
     let mut item = Map::new();
-    let places: Vec<_> = route.path.split('/').filter_map(in_braces).map(place_in_path).collect();
+    let places: Vec<_> = path.split('/').filter_map(in_braces).map(place_in_path).collect();
     if !places.is_empty() {
         item.insert("parameters".to_owned(), Value::Array(places));
     }
@@ -67,9 +73,9 @@ fn path_item(route: &Route, version: Option<Version>) -> Value {
         };
         let described = described(*verb, operation, version);
         if *verb == Verb::Get {
-            item.insert("head".to_owned(), named(without_bodies(described.clone()), "head", route.path));
+            item.insert("head".to_owned(), named(without_bodies(described.clone()), "head", path));
         }
-        item.insert(name.to_owned(), named(described, name, route.path));
+        item.insert(name.to_owned(), named(described, name, path));
     }
     Value::Object(item)
 }
@@ -150,6 +156,7 @@ fn documented(path: &str) -> String {
 
 fn place_in_path(name: &str) -> Value {
     let about = match name {
+        "partition" => "Name of a data partition",
         "study" => "Study Instance UID",
         "series" => "Series Instance UID",
         "instance" => "SOP Instance UID",
@@ -226,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_operation_of_the_table_is_described_under_a_name_of_its_own() {
-        let document = describe(Version::V2, "http://a/v2");
+        let document = describe(Version::V2, "http://a/v2", false);
         let mut names = Vec::new();
         for route in routes::versioned().iter().chain(&routes::plain()) {
             let item = &document["paths"][documented(route.path)];
@@ -246,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn with_partitions_the_routes_of_studies_lie_below_one_and_no_others() {
+        let document = describe(Version::V2, "http://a/v2", true);
+        let paths: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        for (there, path) in [
+            (true, "/partitions/{partition}/studies"),
+            (true, "/partitions/{partition}/instances"),
+            (false, "/studies"),
+            (true, "/changefeed"),
+            (true, "/partitions"),
+            (true, "/health/check"),
+        ] {
+            assert_eq!(paths.contains(&path), there, "{path}");
+        }
+        let study = &document["paths"]["/partitions/{partition}/studies/{study}"]["parameters"];
+        assert_eq!((&study[0]["name"], &study[1]["name"]), (&json!("partition"), &json!("study")));
+    }
+
+    #[test]
     fn a_value_of_many_segments_is_one_in_the_document() {
         assert_eq!(documented("/a/{study}/bulkdata/{*path}"), "/a/{study}/bulkdata/{path}");
         assert_eq!(in_braces("{*path}"), Some("path"));
@@ -255,7 +280,7 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_version() {
         let limits = |version| {
-            let document = describe(version, "http://a");
+            let document = describe(version, "http://a", false);
             let parameters =
                 document["paths"]["/changefeed"]["get"]["parameters"].as_array().unwrap().clone();
             let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();

@@ -74,6 +74,11 @@ pub(super) enum Target {
 /// First segments of the routes that lie in a partition.
 const PARTITIONED: [&str; 3] = ["studies", "series", "instances"];
 
+/// Whether a route of the router lies in a partition.
+pub(super) fn is_partitioned(route: &str) -> bool {
+    route.split('/').nth(1).is_some_and(|first| PARTITIONED.contains(&first))
+}
+
 /// Place of `bulkdata` in `studies/{study}/series/{series}/instances/{instance}/bulkdata/…`.
 const BULKDATA_AT: usize = 6;
 
