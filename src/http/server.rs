@@ -199,6 +199,19 @@ impl Patient {
         }
         read
     }
+
+    /// Passes on what a write came to. Of a client that is cut, the system forgets at once what it did not take:
+    /// it would keep that for minutes, and the client would not learn of it.
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let written = self.pace.watch(cx, written);
+        if let Poll::Ready(Err(error)) = &written
+            && error.kind() == io::ErrorKind::TimedOut
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "what a client did not take stays until the system forgets it");
+        }
+        written
+    }
 }
 
 impl Pace {
@@ -221,11 +234,6 @@ impl Pace {
         }
         Poll::Ready(ended)
     }
-
-    /// The same for what writes no bytes.
-    fn watch_end(&mut self, cx: &mut Context<'_>, ended: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        self.watch(cx, ended.map_ok(|()| 0)).map_ok(|_| ())
-    }
 }
 
 impl AsyncRead for Patient {
@@ -244,7 +252,7 @@ impl AsyncRead for Patient {
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.pace.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -253,7 +261,7 @@ impl AsyncWrite for Patient {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.pace.watch(cx, written)
+        self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -262,12 +270,12 @@ impl AsyncWrite for Patient {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.pace.watch_end(cx, flushed)
+        self.watch(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.pace.watch_end(cx, closed)
+        self.watch(cx, closed.map_ok(|()| 0)).map_ok(|_| ())
     }
 }
 

@@ -131,6 +131,8 @@ async fn a_client_that_takes_nothing_is_let_go() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(gone.await.is_err(), "the body was dropped without an answer being sent on the channel");
+    let cut = stream.read_to_end(&mut Vec::new()).await;
+    assert_eq!(cut.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset), "it learns of it");
 }
 
 #[tokio::test]

@@ -176,13 +176,13 @@ async fn links_begin_as_every_url_does() {
     let answer = archive.get("/v1/studies/1.2/metadata").accept("*/*").send().await;
     let expected = "https://images.example/dicom/v1/studies/1.2/series/1.3/instances/1.4/bulkdata/7FE00010";
     assert_eq!(answer.json()[0]["7FE00010"]["BulkDataURI"], expected);
-    // A name that would end the text it stands in.
+    // What is no name of a host never comes into a link, one that would end the text it stands in least of all.
     let archive = linking().await;
     archive.stored(&instance().part10()).await;
     let hostile = archive.get("/v2/studies/1.2/metadata").accept("*/*").header("host", "a\"}],\\");
     let answer = hostile.send().await;
     let link = answer.json()[0]["7FE00010"]["BulkDataURI"].clone();
-    assert!(link.as_str().expect("a text").starts_with("http://a\"}],\\/v2/studies/"), "{link}");
+    assert!(link.as_str().expect("a text").starts_with("http://localhost/v2/studies/"), "{link}");
 }
 
 #[tokio::test]
