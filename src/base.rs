@@ -71,11 +71,15 @@ impl Stamp {
     }
 }
 
+/// The last moment that has the form of the change feed.
+const LAST_MOMENT: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.9999999 UTC);
+
 /// `2025-02-11T08:15:30.1234567+00:00`, the form of the change feed (contract `change-feed.md` §3).
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = i128::from(self.0) * 100;
-        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        // No later moment can be written, and none before 1970 is stamped.
+        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(LAST_MOMENT);
         write!(
             f,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:07}+00:00",

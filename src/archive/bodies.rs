@@ -196,7 +196,7 @@ impl Archive {
         let unnamed = || SubmitError::Unavailable("the log has no name yet".to_owned());
         let log = meta.log.ok_or_else(unnamed)?;
         if !bodies.is_empty() {
-            self.enable_format().await?;
+            self.enable_format(sections.version()).await?;
         }
         for (body, bytes) in bodies {
             if !self.0.bodies.has(&body) {

@@ -38,7 +38,7 @@ use crate::tables::{self, Table};
 pub use follow::Progress;
 pub use framed::Framed;
 pub use ingest::{Ingest, PartOutcome, PartRefusal, Stored};
-pub use reads::{Described, Located, expected};
+pub use reads::{Located, expected};
 pub use state::change_feed::{FeedRow, FeedState};
 pub use state::expiry::Expiring;
 pub use state::instances::{LiveInstance, Summary};

@@ -71,7 +71,7 @@ impl Archive {
         let (archive, asking) = (self.clone(), asking.clone());
         // Told to the end even if the client goes away in between.
         let telling = tokio::spawn(async move {
-            archive.enable_format().await?;
+            archive.enable_format(Payload::PartitionCreated.version()).await?;
             archive.tell(&asking, Payload::PartitionCreated).await
         });
         match finished(telling).await??.outcome {

@@ -50,15 +50,6 @@ pub struct Located {
     pub dataset_offset: u64,
 }
 
-/// A file, and what of it is not in its metadata.
-#[derive(Clone, Debug)]
-pub struct Described {
-    /// The file.
-    pub at: Located,
-    /// Every element left out of the metadata.
-    pub bulk: Vec<BulkElement>,
-}
-
 impl Archive {
     /// Live instances of a scope in key order, at most `limit`, from behind `after` on.
     ///
@@ -240,21 +231,26 @@ impl Archive {
         located_of(&self.event(live.position).await?, live)
     }
 
-    /// The instance's file and every element left out of its metadata.
+    /// The instance's file, and the last element left out of its metadata that is `wanted`.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub async fn described(&self, live: &LiveInstance) -> Result<Described, ReadError> {
-        let event = self.event(live.position).await?;
-        Ok(Described { at: located_of(&event, live)?, bulk: bulk_of(&event, live.position)? })
-    }
-
-    /// Every element left out of the instance's metadata.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub async fn bulk(&self, position: Position) -> Result<Vec<BulkElement>, ReadError> {
-        bulk_of(&self.event(position).await?, position)
+    pub async fn bulk_element(
+        &self,
+        live: &LiveInstance,
+        wanted: impl Fn(&BulkElement) -> bool + Send + 'static,
+    ) -> Result<(Located, Option<BulkElement>), ReadError> {
+        let (event, position) = (self.event(live.position).await?, live.position);
+        let at = located_of(&event, live)?;
+        let length = 2 * event.section_bytes(Section::Bulk);
+        let room = if length > SMALL_METADATA_BYTES { Some(self.room_for(length).await?) } else { None };
+        let reading = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            Ok(bulk_of(&event, position)?.into_iter().rev().find(wanted))
+        });
+        let read: Result<_, ReadError> =
+            reading.await.map_err(|error| ReadError::Stopped(error.to_string()))?;
+        Ok((at, read?))
     }
 
     /// The files.

@@ -177,7 +177,7 @@ impl Archive {
             self.tell(&system(), Payload::LogCreated { log }).await?;
         }
         if meta.format == 0 {
-            self.enable_format().await?;
+            self.enable_format(event::VERSION).await?;
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Archive {
         if self.progress().sealed {
             return Ok(());
         }
-        self.enable_format().await?;
+        self.enable_format(Payload::LogSealed.version()).await?;
         self.tell(&system(), Payload::LogSealed).await.map(drop)
     }
 
@@ -215,15 +215,15 @@ impl Archive {
             .map_err(|error| SubmitError::Unavailable(error.to_string()))
     }
 
-    /// Lets nodes write events of the newest version from here on, if they may not yet; an older program stops
-    /// at the event that says so.
-    pub(super) async fn enable_format(&self) -> Result<(), SubmitError> {
+    /// Lets nodes write events of this version from here on, if they may not yet; an older program stops at the
+    /// event that says so. No newer version than is needed, so that nodes can be upgraded one by one.
+    pub(super) async fn enable_format(&self, version: u16) -> Result<(), SubmitError> {
         let format = Meta::load(&self.0.parts.state.reader())?.format;
-        if format >= event::VERSION {
+        if format >= version {
             return Ok(());
         }
         // Boxed, since it submits an event itself, one without sections.
-        Box::pin(self.tell(&system(), Payload::FormatEnabled { version: event::VERSION })).await.map(drop)
+        Box::pin(self.tell(&system(), Payload::FormatEnabled { version })).await.map(drop)
     }
 
     /// Deletes a study, a series or an instance; says where the event lies, if one was needed.

@@ -49,9 +49,13 @@ pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         List(Vec<String>),
         Text(String),
     }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
-        Either::List(list) => list,
-        Either::Text(text) => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
+    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| {
+        let entries = match either {
+            Either::List(list) => list,
+            Either::Text(text) => text.split(',').map(str::to_owned).collect(),
+        };
+        let entries = entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
+        entries.map(str::to_owned).collect()
     }))
 }
 

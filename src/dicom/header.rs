@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
 /// The VR of a text value that the scanner could not write under its own, because that has a 16-bit length field
 /// and Implicit VR does not: a long ContourData is DS, not UC.
 pub(super) fn narrowed(tag: Tag, vr: VR, length: usize) -> VR {
-    if length <= usize::from(u16::MAX) || !matches!(vr, VR::UC | VR::UT) {
+    if length < usize::from(u16::MAX) || !matches!(vr, VR::UC | VR::UT) {
         return vr;
     }
     let dictionary = StandardDataDictionary.by_tag(tag).and_then(|entry| entry.vr().exact());

@@ -3,7 +3,7 @@
 //! The file meta information keeps its elements but for its length and the transfer syntax ([`meta`]). What was
 //! deflated only needs to be inflated; datasets in Implicit VR or big endian go through a [`Reencoder`]: VRs as
 //! the scanner gives them, numbers and words turned around, sequences and items with delimiters. An element that
-//! Explicit VR cannot hold in its own VR becomes UC, UT or UN, as in the metadata. Group lengths and zero bytes
+//! Explicit VR cannot hold in its own VR becomes UN. Group lengths and zero bytes
 //! behind the dataset are left out. UN of undefined length holds Implicit VR Little Endian (PS3.5 §6.2.2)
 //! and is copied as it is.
 //!
@@ -15,7 +15,9 @@ use dicom_core::{Tag, VR};
 
 use super::byte_order::{Turner, word_bytes};
 use super::scan::Stash;
-use super::scan::vr::{Encoding, explicit_vr, has_long_length, implicit_vr, is_bulk, number_bytes, widened};
+use super::scan::vr::{
+    Encoding, explicit_vr, has_long_length, implicit_vr, is_bulk, number_bytes, syntax_of,
+};
 
 /// The syntax everything becomes.
 pub const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
@@ -43,6 +45,8 @@ pub enum Source {
     BigEndian,
     /// Explicit VR Little Endian, deflated: inflated it is what is wanted.
     Deflated,
+    /// Explicit VR Little Endian, in a file that names a syntax for compressed pixels and has none.
+    Plain,
 }
 
 impl Source {
@@ -56,6 +60,14 @@ impl Source {
             _ => None,
         }
     }
+
+    /// The same for a dataset without pixels, which has nothing to decode.
+    #[must_use]
+    pub fn without_pixels(transfer_syntax: &str) -> Option<Self> {
+        let syntax = syntax_of(transfer_syntax);
+        let plain = syntax.encoding == Encoding::EXPLICIT_LITTLE && !syntax.deflated;
+        Self::of(transfer_syntax).or(plain.then_some(Self::Plain))
+    }
 }
 
 /// Bytes that the scanner would not have passed.
@@ -63,11 +75,11 @@ impl Source {
 #[error("the dataset cannot be re-encoded beyond its byte {0}")]
 pub struct Broken(pub u64);
 
-/// The start of a file, up to its dataset, as it is when that is in Explicit VR Little Endian.
+/// The start of a file, up to its dataset, as it is when that is in `syntax`, one of Explicit VR Little Endian.
 ///
 /// # Errors
 /// [`Broken`] when the bytes are no such start.
-pub fn meta(head: &[u8]) -> Result<Vec<u8>, Broken> {
+pub fn meta(head: &[u8], syntax: &str) -> Result<Vec<u8>, Broken> {
     let little = Encoding::EXPLICIT_LITTLE;
     let broken = |at: usize| Broken(at as u64);
     let mut elements = Vec::with_capacity(head.len() + 2);
@@ -87,7 +99,7 @@ pub fn meta(head: &[u8]) -> Result<Vec<u8>, Broken> {
             META_GROUP_LENGTH => {}
             META_TRANSFER_SYNTAX => {
                 // Padded to an even length.
-                let value = [EXPLICIT_LITTLE_ENDIAN.as_bytes(), b"\0"].concat();
+                let value = [syntax.as_bytes(), &b"\0"[syntax.len() % 2 ^ 1..]].concat();
                 put_header(&mut elements, tag, VR::UI, value.len() as u32);
                 elements.extend_from_slice(&value);
             }
@@ -171,7 +183,7 @@ impl Reencoder {
         let encoding = match source {
             Source::Implicit => Encoding::IMPLICIT_LITTLE,
             Source::BigEndian => Encoding::EXPLICIT_BIG,
-            Source::Deflated => return None,
+            Source::Deflated | Source::Plain => return None,
         };
         let root = Level { kind: Kind::Dataset, end: None, encoding, fate: Fate::Written, signed: false };
         Some(Self {
@@ -452,13 +464,12 @@ impl Reencoder {
     }
 }
 
-/// The VR in which Explicit VR can hold a value of this length, chosen as the scanner does.
+/// The VR in which Explicit VR can hold a value of this length: its own, or UN for one that its length field does
+/// not hold or that is no whole count of numbers (PS3.5 §6.2.2).
 fn vr_for(vr: VR, length: u32) -> VR {
-    if is_bulk(vr) {
-        return vr;
-    }
-    let fitting = if length <= SHORT_VALUE_BYTES || has_long_length(vr) { Some(vr) } else { widened(vr) };
-    fitting.filter(|vr| length.is_multiple_of(number_bytes(*vr).0)).unwrap_or(VR::UN)
+    let holds = length <= SHORT_VALUE_BYTES || has_long_length(vr);
+    let whole = is_bulk(vr) || length.is_multiple_of(number_bytes(vr).0);
+    if holds && whole { vr } else { VR::UN }
 }
 
 /// Group lengths, which would not be right any more, and group 0002 in an item.

@@ -49,7 +49,9 @@ enum Lower {
 impl CharacterSet {
     /// The sets that the value of (0008,0005) declares.
     pub(super) fn declared(value: &[u8]) -> Self {
-        let names: Vec<&[u8]> = value.split(|b| *b == b'\\').map(<[u8]>::trim_ascii).collect();
+        // Some pad terms of odd length with NUL.
+        let blank = |b: &u8| *b == 0 || b.is_ascii_whitespace();
+        let names: Vec<&[u8]> = value.split(|b| *b == b'\\').map(|name| trim(name, blank)).collect();
         let first = names.first().copied().unwrap_or_default();
         let initial = if first.is_empty() && names.len() > 1 { Repertoire::Ascii } else { named(first) };
         // Those two cannot be used without escape sequences, whatever the term's prefix says.
@@ -115,6 +117,13 @@ impl CharacterSet {
             }
         }
     }
+}
+
+/// Without what is blank at either end.
+fn trim(name: &[u8], blank: impl Fn(&u8) -> bool) -> &[u8] {
+    let begin = name.iter().position(|b| !blank(b)).unwrap_or(name.len());
+    let end = name.iter().rposition(|b| !blank(b)).map_or(begin, |last| last + 1);
+    &name[begin..end]
 }
 
 /// Text outside the VRs that (0008,0005) governs (PS3.5 §6.1.2.3).
@@ -288,6 +297,7 @@ mod tests {
         assert_eq!(decoded(b"\\ISO 2022 IR 149", hangul), "Hong^Gildong=洪^吉洞=홍^길동");
         assert_eq!(decoded(b"ISO_IR 192", "Wang^XiaoDong=王^小東".as_bytes()), "Wang^XiaoDong=王^小東");
         assert_eq!(decoded(b"GB18030", b"Wang^XiaoDong=\xCD\xF5^\xD0\xA1\xB6\xAB"), "Wang^XiaoDong=王^小东");
+        assert_eq!(decoded(b"GB18030\0", b"Wang=\xCD\xF5"), "Wang=王");
         assert_eq!(decoded(b"ISO_IR 100", b"Buc^J\xE9r\xF4me"), "Buc^Jérôme");
         assert_eq!(decoded(b"ISO_IR 144", b"\xBB\xEEce\xDCce\xE0"), "Люceмceр");
         assert_eq!(decoded(b"ISO_IR 148", b"\xDDpek"), "İpek");

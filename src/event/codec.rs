@@ -216,7 +216,8 @@ impl Sections {
     }
 
     /// The oldest version whose readers understand these sections.
-    fn version(&self) -> u16 {
+    #[must_use]
+    pub fn version(&self) -> u16 {
         let elsewhere = self.table.chunks_exact(ENTRY_BYTES).any(|entry| entry[1] == Codec::Elsewhere as u8);
         if elsewhere { ELSEWHERE_SINCE } else { 1 }
     }

@@ -103,7 +103,8 @@ pub enum Payload {
 
 impl Payload {
     /// The oldest version whose readers know it.
-    pub(in crate::event) fn version(&self) -> u16 {
+    #[must_use]
+    pub fn version(&self) -> u16 {
         match self {
             Self::PartitionCreated => 3,
             Self::LogSealed | Self::LogOpened => 2,

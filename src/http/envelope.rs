@@ -1,7 +1,7 @@
 //! What surrounds every request and every answer: ids, common headers, versions, positions, counts.
 //!
-//! Invariant: every answer carries `x-request-id` and `X-Content-Type-Options`, every answer below a version
-//! `api-supported-versions`, `Cache-Control` and `Vary`, every answer to a write `Kymo-Position`.
+//! Invariant: every answer of an open archive carries `x-request-id` and `X-Content-Type-Options`, every answer
+//! below a version `api-supported-versions`, `Cache-Control` and `Vary`, every answer to a write `Kymo-Position`.
 //! Elsewhere: the routes (`http::router`), the meaning of positions (`archive`).
 
 use std::sync::Arc;

@@ -32,13 +32,15 @@ impl FromStr for Network {
             None => (text, None),
             Some((address, bits)) => (address, Some(bits.parse().map_err(|_| bad())?)),
         };
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
+        let given: IpAddr = address.parse().map_err(|_| bad())?;
+        let most = if given.is_ipv4() { 32 } else { 128 };
+        let bits: u32 = bits.unwrap_or(most);
         if bits > most {
             return Err(bad());
         }
-        Ok(Self { address, bits })
+        let address = given.to_canonical();
+        let bits = if address == given { Some(bits) } else { bits.checked_sub(128 - 32) };
+        Ok(Self { address, bits: bits.ok_or_else(bad)? })
     }
 }
 
@@ -72,6 +74,8 @@ mod tests {
             ("10.0.0.7/8", "10.1.1.1", "9.0.0.7"),
             ("192.168.1.128/25", "192.168.1.200", "192.168.1.5"),
             ("127.0.0.1", "::ffff:127.0.0.1", "::1"),
+            ("::ffff:10.0.0.7", "10.0.0.7", "10.0.0.8"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.1"),
             ("0.0.0.0/0", "8.8.8.8", "::1"),
             ("fd00::/8", "fdab::1", "fe80::1"),
             ("::1", "::1", "::2"),
@@ -81,9 +85,17 @@ mod tests {
             assert!(holds(inside), "{network} holds {inside}");
             assert!(!holds(outside), "{network} does not hold {outside}");
         }
-        for bad in
-            ["", "proxy", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0"]
-        {
+        for bad in [
+            "",
+            "proxy",
+            "10.0.0.0/33",
+            "::/129",
+            "::ffff:10.0.0.0/95",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "10.0.0",
+        ] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: without leave no address but a loopback one is bound: there is no authentication.
 //! Invariant: connections, header bytes, header time and streams are bounded, and so is the time in which a
-//! client must take a share of the answer that waits for it.
+//! client must take a share of what is written to it. (HTTP/2 writes nothing to a client that opens no window
+//! for it: such a one holds its streams for as long as it answers pings.)
 //! Elsewhere: what is answered (`http::router`).
 
 use std::future::Future;

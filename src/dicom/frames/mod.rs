@@ -85,6 +85,18 @@ impl FrameIndex {
         self.count
     }
 
+    /// Whether [`Self::frame`] may find frame `number`; costs nothing however many fragments there are.
+    #[must_use]
+    pub fn has(&self, number: u32) -> bool {
+        let Some(n) = number.checked_sub(1) else { return false };
+        match &self.layout {
+            Layout::Bytes { present, .. }
+            | Layout::Bits { present, .. }
+            | Layout::Fragments { present, .. } => n < *present,
+            Layout::Nowhere => false,
+        }
+    }
+
     /// Frame `number`, from 1; `None` beyond the count or beyond the bytes present, and when the fragments
     /// do not show where it begins.
     #[must_use]

@@ -133,7 +133,7 @@ pub(in crate::dicom) fn json_bytes(vr: VR, value: &[u8]) -> u64 {
 }
 
 /// The text VR with a 32-bit length for a value that is too long for `vr`'s own; `None` for numbers.
-pub(in crate::dicom) fn widened(vr: VR) -> Option<VR> {
+pub(super) fn widened(vr: VR) -> Option<VR> {
     match vr {
         VR::LT | VR::ST => Some(VR::UT),
         _ if number_bytes(vr).0 == 1 => Some(VR::UC),

@@ -19,10 +19,10 @@ use serde_json::value::RawValue;
 use super::retrieve::{header_value, multipart_type};
 use super::values::Values;
 use super::{broken, not_found};
-use crate::archive::{Described, LiveInstance, ReadError};
+use crate::archive::{LiveInstance, ReadError};
 use crate::dicom::byte_order::Turner;
 use crate::dicom::reencode::Source;
-use crate::dicom::scan::is_deflated;
+use crate::dicom::scan::{BulkElement, is_deflated};
 use crate::http::accept::{Accepted, Form, PDF, Resource};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
@@ -47,10 +47,10 @@ pub(in crate::http) async fn bulkdata(
 ) -> Result<Response, Error> {
     let accepted = Accepted::of(Resource::BulkData, &headers)?;
     let live = app.archive.instances(&partition, &scope, None, 1)?.pop().ok_or_else(|| not_found(&scope))?;
-    let Described { at, bulk } = app.archive.described(&live).await?;
-    let element = bulk.into_iter().find(|element| element.path == path && element.length > 0);
-    let element = element.ok_or(Error::NotFound("The bulk data"))?;
     let is_pdf = path == DOCUMENT && is_pdf(&app, &live).await?;
+    let wanted = move |element: &BulkElement| element.path == path && element.length > 0;
+    let (at, element) = app.archive.bulk_element(&live, wanted).await?;
+    let element = element.ok_or(Error::NotFound("The bulk data"))?;
     let selected = accepted.choose(|selected| selected.media != PDF || is_pdf)?;
     let big_endian = Source::of(&live.transfer_syntax) == Some(Source::BigEndian);
     let turner = if big_endian { Turner::of_big_endian(element.vr) } else { None };

@@ -26,6 +26,7 @@ use crate::archive::{Framed, LiveInstance, ReadError};
 use crate::blob;
 use crate::dicom::byte_order::Turner;
 use crate::dicom::frames::FrameSource;
+use crate::dicom::scan::BulkElement;
 use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
@@ -39,7 +40,7 @@ const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
 const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 /// Paths of the elements that hold pixels.
-const PIXELS: [&str; 3] = ["7FE00008", "7FE00009", "7FE00010"];
+pub(super) const PIXELS: [&str; 3] = ["7FE00008", "7FE00009", "7FE00010"];
 
 /// GET `…/instances/{instance}/frames/{list}`.
 pub(in crate::http) async fn frames(
@@ -58,7 +59,7 @@ pub(in crate::http) async fn frames(
     }
     let live = app.archive.instances(&partition, &scope, None, 1)?.pop().ok_or_else(|| not_found(&scope))?;
     let framed = app.archive.frames(&live).await?;
-    if numbers.iter().any(|number| framed.frames.frame(*number).is_none()) {
+    if !numbers.iter().all(|number| framed.frames.has(*number)) {
         return Err(Error::NotFound("The frame"));
     }
     let selected = accepted.choose(|selected| {
@@ -110,8 +111,8 @@ fn delivered(wanted: Syntax, stored: &str) -> Result<&str, Error> {
 
 /// Turns the pixels of a big endian file around, if their VR has words at all.
 async fn in_little_endian(values: Values, app: &App, live: &LiveInstance) -> Result<Values, Error> {
-    let bulk = app.archive.bulk(live.position).await?;
-    let pixels = bulk.into_iter().rev().find(|element| PIXELS.contains(&element.path.as_str()));
+    let wanted = |element: &BulkElement| PIXELS.contains(&element.path.as_str());
+    let (_, pixels) = app.archive.bulk_element(live, wanted).await?;
     let turner = pixels.as_ref().and_then(|pixels| Turner::of_big_endian(pixels.vr));
     Ok(match (pixels, turner) {
         (Some(pixels), Some(turner)) => values.turned(pixels.offset..pixels.offset + pixels.length, turner),

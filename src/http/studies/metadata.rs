@@ -3,6 +3,8 @@
 //! Invariant: the entity tag is taken before the list is, so a stored answer is never older than its tag.
 //! Elsewhere: what metadata hold (`dicom::json`), links to the rest (`dicom::linked`, `bulkdata`).
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -41,7 +43,13 @@ pub(in crate::http) async fn metadata(
         blocking(move || archive.summary(&partition, &scope)).await?
     };
     let summary = summary.ok_or_else(|| not_found(&scope))?;
-    let tag = EntityTag::strong(version_and_count(&scope, summary));
+    let mut tag = version_and_count(&scope, summary);
+    if app.settings.bulk_data_uri {
+        // Links are part of the answer, and begin as the request came.
+        write!(tag, "-{:08x}", crc32c::crc32c(asked.base.as_str().as_bytes()))
+            .expect("a String takes any text");
+    }
+    let tag = EntityTag::strong(tag);
     if let Some(known) = tag.not_modified(&headers) {
         return Ok(known);
     }

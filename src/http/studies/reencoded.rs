@@ -29,12 +29,13 @@ pub(super) fn check(at: &Located) -> Result<(), Error> {
     Err(Error::NotAcceptable("its file meta information is too long to be transcoded"))
 }
 
-/// The file in Explicit VR Little Endian; its first bytes have been read when this answers.
+/// The file in `syntax`, one of Explicit VR Little Endian; its first bytes have been read when this answers.
 pub(super) async fn open(
     blobs: &Blobs,
     live: &LiveInstance,
     at: &Located,
     source: Source,
+    syntax: &str,
 ) -> Result<Data, ReadError> {
     let position = live.position;
     let broken = move |error: Broken| ReadError::Event(position, error.to_string());
@@ -42,8 +43,12 @@ pub(super) async fn open(
         return Err(broken(Broken(0)));
     }
     let head: BytesMut = blobs.read(&at.file, 0..at.dataset_offset).await?.try_collect().await?;
-    let meta = Bytes::from(reencode::meta(&head).map_err(broken)?);
+    let meta = Bytes::from(reencode::meta(&head, syntax).map_err(broken)?);
     let dataset = match Reencoder::new(source) {
+        None if source == Source::Plain => {
+            let stored = blobs.read(&at.file, at.dataset_offset..at.file.length_bytes).await?;
+            stored.map_err(ReadError::Blob).boxed()
+        }
         None => blobs.inflated(&at.file, at.dataset_offset).await?.map_err(ReadError::Blob).boxed(),
         Some(reencoder) => {
             let stored = blobs.read(&at.file, at.dataset_offset..at.file.length_bytes).await?;

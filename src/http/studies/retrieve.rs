@@ -15,10 +15,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use super::frames::PIXELS;
 use super::{Pages, broken, reencoded};
 use crate::archive::{Archive, LiveInstance, Located, ReadError};
 use crate::blob::Blobs;
 use crate::dicom::reencode::Source;
+use crate::dicom::scan::BulkElement;
 use crate::dicom::uid::Uid;
 use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
@@ -51,7 +53,7 @@ pub(in crate::http) async fn retrieve(
         Syntax::Named(named) => stored.only_in(named),
     })?;
     if let Syntax::Named(wanted) = selected.syntax {
-        stored.can_be_had_in(wanted, app.settings.transcode_bytes)?;
+        stored.can_be_had_in(&app, wanted, &page, pages.clone()).await?;
     }
     let tag = match resource {
         Resource::Instance => Some(tag_of(&page[0], selected)),
@@ -73,7 +75,10 @@ pub(in crate::http) async fn retrieve(
 
 fn tag_of(live: &LiveInstance, selected: Selected) -> EntityTag {
     let tag = EntityTag::of_version(live.version, selected.form, selected.media);
-    if source_for(live, selected).is_some() { tag.reencoded() } else { tag }
+    match selected.syntax {
+        Syntax::Named(wanted) if wanted != live.transfer_syntax => tag.reencoded(),
+        Syntax::Named(_) | Syntax::AsStored => tag,
+    }
 }
 
 /// The transfer syntaxes that the instances asked for are stored in, and the largest file of each.
@@ -108,58 +113,90 @@ impl Stored {
     }
 
     /// Passes when every instance can be sent in `wanted`: decided for all of them before the first byte.
-    fn can_be_had_in(&self, wanted: &str, limit_bytes: u64) -> Result<(), Error> {
-        for (stored, largest) in self.0.iter().filter(|(stored, _)| *stored != wanted) {
-            if wanted != EXPLICIT_LITTLE_ENDIAN || Source::of(stored).is_none() {
-                return Err(Error::NotAcceptable(
-                    "not stored in this transfer syntax, nor can it be transcoded; ask for transfer-syntax=*",
-                ));
+    async fn can_be_had_in(
+        &self,
+        app: &App,
+        wanted: &str,
+        page: &[LiveInstance],
+        pages: Pages,
+    ) -> Result<(), Error> {
+        let limit_bytes = app.settings.transcode_bytes;
+        let others = || self.0.iter().filter(|(stored, _)| *stored != wanted);
+        if others().any(|(_, largest)| *largest > limit_bytes) {
+            return Err(Error::NotAcceptable("too large to be transcoded; ask for transfer-syntax=*"));
+        }
+        if others().all(|(stored, _)| with_pixels(stored, wanted).is_some()) {
+            return Ok(());
+        }
+        // What is left can be had only if there are no pixels to decode; as a rule the first one has some.
+        let (mut page, mut pages) = (page.to_vec(), pages);
+        while !page.is_empty() {
+            for live in page.iter().filter(|live| live.transfer_syntax != wanted) {
+                if source_for(&app.archive, live, wanted).await?.is_none() {
+                    return Err(Error::NotAcceptable(
+                        "not stored in this transfer syntax, nor can it be transcoded; ask for transfer-syntax=*",
+                    ));
+                }
             }
-            if *largest > limit_bytes {
-                return Err(Error::NotAcceptable("too large to be transcoded; ask for transfer-syntax=*"));
-            }
+            page = pages.next().await?;
         }
         Ok(())
     }
 }
 
-/// How an instance must be re-encoded to be what was selected; `None` if it is stored so.
-fn source_for(live: &LiveInstance, selected: Selected) -> Option<Source> {
-    match selected.syntax {
-        Syntax::Named(wanted) if wanted != live.transfer_syntax => Source::of(&live.transfer_syntax),
-        Syntax::Named(_) | Syntax::AsStored => None,
+/// How a file can be re-encoded, whatever pixels it has.
+fn with_pixels(stored: &str, wanted: &str) -> Option<Source> {
+    if wanted == EXPLICIT_LITTLE_ENDIAN { Source::of(stored) } else { None }
+}
+
+/// How an instance that is stored in another syntax can be re-encoded to be in the one wanted.
+async fn source_for(
+    archive: &Archive,
+    live: &LiveInstance,
+    wanted: &str,
+) -> Result<Option<Source>, ReadError> {
+    if let Some(source) = with_pixels(&live.transfer_syntax, wanted) {
+        return Ok(Some(source));
     }
+    // Those of icons in sequences are compressed, too.
+    let is_pixels = |element: &BulkElement| PIXELS.iter().any(|pixels| element.path.ends_with(pixels));
+    let (_, pixels) = archive.bulk_element(live, is_pixels).await?;
+    Ok(if pixels.is_none() { Source::without_pixels(&live.transfer_syntax) } else { None })
 }
 
 /// A file about to be sent.
 struct Outgoing {
     live: LiveInstance,
     at: Located,
-    source: Option<Source>,
+    /// How it is re-encoded, and to which syntax, unless it is sent as it is stored.
+    source: Option<(Source, &'static str)>,
 }
 
 impl Outgoing {
     async fn of(archive: &Archive, selected: Selected, live: LiveInstance) -> Result<Self, ReadError> {
         let at = archive.located(&live).await?;
-        let source = source_for(&live, selected);
-        match selected.syntax {
-            Syntax::Named(wanted) if wanted != live.transfer_syntax && source.is_none() => {
-                let what = "it was replaced meanwhile, by one that cannot be transcoded".to_owned();
-                Err(ReadError::Event(live.position, what))
+        let source = match selected.syntax {
+            Syntax::Named(wanted) if wanted != live.transfer_syntax => {
+                let Some(source) = source_for(archive, &live, wanted).await? else {
+                    let what = "it was replaced meanwhile, by one that cannot be transcoded".to_owned();
+                    return Err(ReadError::Event(live.position, what));
+                };
+                Some((source, wanted))
             }
-            Syntax::Named(_) | Syntax::AsStored => Ok(Self { source, live, at }),
-        }
+            Syntax::Named(_) | Syntax::AsStored => None,
+        };
+        Ok(Self { live, at, source })
     }
 
     fn content_type(&self, media: &str) -> String {
-        let syntax = self.source.map_or(self.live.transfer_syntax.as_str(), |_| EXPLICIT_LITTLE_ENDIAN);
+        let syntax = self.source.map_or(self.live.transfer_syntax.as_str(), |(_, wanted)| wanted);
         content_type(media, syntax)
     }
 
     /// The whole file; its first bytes have been read when this answers.
     async fn open(&self, blobs: &Blobs) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
         match self.source {
-            Some(source) => reencoded::open(blobs, &self.live, &self.at, source).await,
+            Some((source, wanted)) => reencoded::open(blobs, &self.live, &self.at, source, wanted).await,
             None => {
                 let data = blobs.read(&self.at.file, 0..self.at.file.length_bytes).await?;
                 Ok(data.map_err(ReadError::Blob).boxed())
