@@ -99,7 +99,8 @@ pub fn meta(head: &[u8], syntax: &str) -> Result<Vec<u8>, Broken> {
             META_GROUP_LENGTH => {}
             META_TRANSFER_SYNTAX => {
                 // Padded to an even length.
-                let value = [syntax.as_bytes(), &b"\0"[syntax.len() % 2 ^ 1..]].concat();
+                let value =
+                    [syntax.as_bytes(), &b"\0"[usize::from(syntax.len().is_multiple_of(2))..]].concat();
                 put_header(&mut elements, tag, VR::UI, value.len() as u32);
                 elements.extend_from_slice(&value);
             }
