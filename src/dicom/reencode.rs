@@ -2,10 +2,9 @@
 //!
 //! The file meta information keeps its elements but for its length and the transfer syntax ([`meta`]). What was
 //! deflated only needs to be inflated; datasets in Implicit VR or big endian go through a [`Reencoder`]: VRs as
-//! the scanner gives them, numbers and words turned around, sequences and items with delimiters. An element that
-//! Explicit VR cannot hold in its own VR becomes UN. Group lengths and zero bytes
-//! behind the dataset are left out. UN of undefined length holds Implicit VR Little Endian (PS3.5 §6.2.2)
-//! and is copied as it is.
+//! the scanner gives them, numbers and words turned around, sequences and items with delimiters. What Explicit VR
+//! cannot hold in its own VR becomes UN. Group lengths and zero bytes behind the dataset are left out. UN of
+//! undefined length holds Implicit VR Little Endian (PS3.5 §6.2.2) and is copied as it is.
 //!
 //! Invariant: memory does not grow with the file, and slices of any size give the same bytes.
 //! Invariant: only what the scanner has passed comes here; lengths and nesting are its to judge.
