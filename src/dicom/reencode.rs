@@ -15,7 +15,7 @@ use dicom_core::{Tag, VR};
 use super::byte_order::{Turner, word_bytes};
 use super::scan::Stash;
 use super::scan::vr::{
-    Encoding, explicit_vr, has_long_length, implicit_vr, is_bulk, number_bytes, syntax_of,
+    Encoding, SHORT_VALUE_BYTES, explicit_vr, has_long_length, implicit_vr, is_bulk, number_bytes, syntax_of,
 };
 
 /// The syntax everything becomes.
@@ -30,8 +30,6 @@ const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 const PIXEL_REPRESENTATION: Tag = Tag(0x0028, 0x0103);
 const UNDEFINED: u32 = 0xFFFF_FFFF;
-/// Longest value a 16-bit length field can declare: even, as every length is to be (PS3.5 §7.1.1).
-const SHORT_VALUE_BYTES: u32 = 0xFFFE;
 
 const ROOT: &str = "the file's own dataset stays open to the end";
 

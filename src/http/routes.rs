@@ -287,49 +287,31 @@ static RETRIEVE_SEVERAL: Operation = Operation {
     ],
 };
 
+/// The answers to a GET of what can be had in part, and asked for again only if it has changed.
+const fn of_one_thing(about: &'static str, resource: Resource) -> [Answer; 7] {
+    let found = answer(200, about, Body::Retrieved(resource));
+    [found, PARTIAL, NOT_MODIFIED, NOT_FOUND, NOT_ACCEPTABLE, OUT_OF_RANGE, STORE_FAILED]
+}
+
 static RETRIEVE_ONE: Operation = Operation {
     summary: "Retrieve the instance (WADO-RS)",
     parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
-    answers: &[
-        answer(200, "The instance.", Body::Retrieved(Resource::Instance)),
-        PARTIAL,
-        NOT_MODIFIED,
-        NOT_FOUND,
-        NOT_ACCEPTABLE,
-        OUT_OF_RANGE,
-        STORE_FAILED,
-    ],
+    answers: &of_one_thing("The instance.", Resource::Instance),
 };
 
 static FRAMES: Operation = Operation {
     summary: "Retrieve frames of the instance (WADO-RS)",
     parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
-    answers: &[
-        answer(200, "The frames in the order asked for.", Body::Retrieved(Resource::Frames)),
-        PARTIAL,
-        NOT_MODIFIED,
-        NOT_FOUND,
-        NOT_ACCEPTABLE,
-        OUT_OF_RANGE,
-        STORE_FAILED,
-    ],
+    answers: &of_one_thing("The frames in the order asked for.", Resource::Frames),
 };
 
 static BULK_DATA: Operation = Operation {
     summary: "Retrieve one value that metadata leave out (WADO-RS)",
     parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
-    answers: &[
-        answer(200, "The value.", Body::Retrieved(Resource::BulkData)),
-        PARTIAL,
-        NOT_MODIFIED,
-        NOT_FOUND,
-        NOT_ACCEPTABLE,
-        OUT_OF_RANGE,
-        STORE_FAILED,
-    ],
+    answers: &of_one_thing("The value.", Resource::BulkData),
 };
 
 static METADATA: Operation = Operation {

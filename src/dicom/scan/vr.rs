@@ -8,6 +8,9 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 
+/// Longest value a 16-bit length field can declare: even, as every length is to be (PS3.5 §7.1.1).
+pub(in crate::dicom) const SHORT_VALUE_BYTES: u32 = 0xFFFE;
+
 /// How the elements of a dataset are written (PS3.5 §7.1, Annex A).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dicom) struct Encoding {

@@ -110,22 +110,24 @@ async fn the_answer_to_a_head_says_nothing_of_an_unknown_length() {
     assert!(!answer.to_lowercase().contains("content-length"), "{answer}");
 }
 
-#[tokio::test]
-async fn a_client_that_takes_nothing_is_let_go() {
+/// A router whose answer never ends, and what tells by an error that the answer's body was dropped.
+fn endless() -> (Router, oneshot::Receiver<()>) {
     let (sent, gone) = oneshot::channel::<()>();
     let sent = Arc::new(parking_lot::Mutex::new(Some(sent)));
-    let router = Router::new().route(
-        "/",
-        get(move || async move {
-            // Dropped with the body when the connection ends.
-            let guard = sent.lock().take();
-            let endless = futures_util::stream::repeat_with(move || {
-                let _held = &guard;
-                Ok::<_, io::Error>(vec![0u8; 64 << 10])
-            });
-            Body::from_stream(endless)
-        }),
-    );
+    let answer = move || async move {
+        let guard = sent.lock().take();
+        let endless = futures_util::stream::repeat_with(move || {
+            let _held = &guard;
+            Ok::<_, io::Error>(vec![0u8; 64 << 10])
+        });
+        Body::from_stream(endless)
+    };
+    (Router::new().route("/", get(answer)), gone)
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let (router, gone) = endless();
     let settings = Settings { write_window: Duration::from_millis(50), ..Settings::default() };
     let (address, _stop, _serving) = started(router, settings).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -150,19 +152,7 @@ async fn a_client_that_says_nothing_is_let_go() {
 /// Keeps the connection alive for ever by a byte now and then, were it only asked whether anything moves.
 #[tokio::test]
 async fn a_client_that_takes_too_little_is_let_go() {
-    let (sent, gone) = oneshot::channel::<()>();
-    let sent = Arc::new(parking_lot::Mutex::new(Some(sent)));
-    let router = Router::new().route(
-        "/",
-        get(move || async move {
-            let guard = sent.lock().take();
-            let endless = futures_util::stream::repeat_with(move || {
-                let _held = &guard;
-                Ok::<_, io::Error>(vec![0u8; 64 << 10])
-            });
-            Body::from_stream(endless)
-        }),
-    );
+    let (router, gone) = endless();
     // More than the client takes in the window, however the system cuts it into pieces.
     let settings = Settings {
         write_window: Duration::from_millis(300),

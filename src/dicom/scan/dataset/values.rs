@@ -9,13 +9,13 @@ use dicom_core::{Tag, VR};
 use super::super::header::HEADER_BYTES;
 use super::super::level::path_of;
 use super::super::pixels::Table;
-use super::super::vr::{ELEMENT_JSON_BYTES, has_long_length, json_bytes, number_bytes, widened};
+use super::super::vr::{
+    ELEMENT_JSON_BYTES, SHORT_VALUE_BYTES, has_long_length, json_bytes, number_bytes, widened,
+};
 use super::super::{BulkElement, Reason, ScanError};
 use super::{Dataset, Element, ROOT, State, Then};
 
 const PIXEL_REPRESENTATION: Tag = Tag(0x0028, 0x0103);
-/// Longest value a 16-bit length field can declare: even, as every length is to be (PS3.5 §7.1.1).
-const SHORT_VALUE_BYTES: u32 = 0xFFFE;
 
 impl Dataset {
     pub(super) fn begin_bulk(&mut self, element: Element) -> Result<(), ScanError> {
