@@ -35,6 +35,7 @@ mod said;
 mod staging;
 
 pub use cache::CacheSettings;
+pub use inflating::Inflated;
 pub use lake::Lake;
 pub use location::{Environment, Location, Reach};
 pub use reading::EtagRule;
@@ -181,7 +182,7 @@ impl Blobs {
         let cache = cache.map_err(|error| Error::Unavailable(format!("the cache: {error}")))?;
         let remote = Arc::new(Remote::open(reached, &settings.staging, cache.clone())?);
         let store = Arc::clone(remote.store());
-        let reader = Reader { store, disk: None, cache, etag: settings.etag };
+        let reader = Reader { cache, etag: settings.etag, ..Reader::of(store) };
         Ok(Self { reader, ground: Ground::Remote(remote) })
     }
 
@@ -338,23 +339,11 @@ impl Blobs {
         reading::read(&self.reader, file, range).await
     }
 
-    /// The bytes of `range` of the dataset that lies deflated (PS3.5 §A.5) from `dataset_offset` to the end of
-    /// the file. Inflates from its beginning, in bounded memory; the first bytes are there when this answers.
-    ///
-    /// # Errors
-    /// As [`Self::read`]; [`Error::Changed`] too when there is no such range.
-    pub async fn read_inflated(
-        &self,
-        file: &Expected,
-        dataset_offset: u64,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        if range.is_empty() {
-            self.check(file).await?;
-            return Ok(stream::empty().boxed());
-        }
-        let deflated = self.read(file, dataset_offset..file.length_bytes).await?;
-        inflating::inflate(file.key.clone(), deflated, range).await
+    /// What the dataset inflates to that lies deflated (PS3.5 §A.5) from `dataset_offset` to the end of the
+    /// file. Nothing is read yet.
+    #[must_use]
+    pub fn inflating(&self, file: &Expected, dataset_offset: u64) -> Inflated {
+        Inflated::of(&self.reader, file, dataset_offset)
     }
 
     /// The whole of what is deflated in the file from `dataset_offset` on.
@@ -366,8 +355,7 @@ impl Blobs {
         file: &Expected,
         dataset_offset: u64,
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let deflated = self.read(file, dataset_offset..file.length_bytes).await?;
-        inflating::inflate(file.key.clone(), deflated, inflating::WHOLE).await
+        self.inflating(file, dataset_offset).read(0..inflating::END).await
     }
 
     /// Whether the whole file has its digest: for `verify`.
@@ -450,6 +438,11 @@ fn key_of(key: &str) -> Result<Key, Error> {
         what: error.to_string(),
     };
     Key::parse(key).map_err(refused)
+}
+
+/// Room is counted in KiB, since a semaphore does not count far enough for bytes.
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// A staged file came to a store that did not stage it.

@@ -5,7 +5,9 @@
 //! Invariant: windows begin and end at chunks (or at the end of the file), so that every byte handed out is
 //! covered by a checksum that was compared.
 //! Invariant: a read holds [`WHOLE_BYTES`] at most, and two windows where it is longer than that: the one
-//! handed out and the next one.
+//! handed out and the next one. All reads together hold [`ROOM_BYTES`] so, until the last byte is let go;
+//! without room a read goes on chunk by chunk. So clients that take their
+//! answers slowly, however many, cost little each.
 //! Elsewhere: what the sums are (`staging`), deflated files (`inflating`), retries (`location`).
 
 use std::fs::File;
@@ -19,11 +21,12 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::cache::{BLOCK_BYTES, Cache};
 use super::local::Disk;
-use super::{CHUNK_BYTES, Error, Expected, key_of, said};
+use super::{CHUNK_BYTES, Error, Expected, key_of, kib, said};
 
 /// A range up to this is read and checked whole before the first byte is handed out.
 const WHOLE_BYTES: u64 = 8 * 1024 * 1024;
@@ -33,6 +36,9 @@ const WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// From a store behind a network, where each window is a question of its own.
 const FAR_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// For the bytes of all reads that are not cramped.
+const ROOM_BYTES: u64 = 256 << 20;
 
 /// Whether an `ETag` other than the one recorded is a deviation (contract `bulk-update-export.md` §4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,11 +58,13 @@ pub(super) struct Reader {
     pub(super) disk: Option<Arc<Disk>>,
     pub(super) cache: Option<Arc<Cache>>,
     pub(super) etag: EtagRule,
+    /// KiB for what is read and not let go yet.
+    pub(super) room: Arc<Semaphore>,
 }
 
 impl Reader {
     pub(super) fn of(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, disk: None, cache: None, etag: EtagRule::Lenient }
+        Self { store, disk: None, cache: None, etag: EtagRule::Lenient, room: room() }
     }
 
     /// Whether the file is there as expected, but for its bytes.
@@ -218,15 +226,10 @@ pub(super) async fn read(reader: &Reader, file: &Expected, range: Range<u64>) ->
         Some(disk) => Source::Local { path: disk.path(&file.key)?, opened: None, at: covered.start },
         None => Source::Far(reader.clone()),
     };
-    let (next, end, bytes) = (covered.start, covered.end, reader.window_bytes());
-    let windows = Windows { file: file.clone(), wanted: range, next, end, bytes };
-    if end - next <= WHOLE_BYTES {
-        let (window, trim) = windows.window(WHOLE_BYTES);
-        let (_, bytes) = source.read(file.clone(), window).await;
-        let bytes = bytes?.slice(trim);
-        return Ok(stream::once(async { Ok(bytes) }).boxed());
-    }
-    windows.stream(source).await
+    let Range { start: next, end } = covered;
+    let bytes = if end - next <= WHOLE_BYTES { WHOLE_BYTES } else { reader.window_bytes() };
+    let (file, room) = (file.clone(), Arc::clone(&reader.room));
+    Windows { file, wanted: range, next, end, bytes, cramped_bytes: grain, room }.stream(source).await
 }
 
 /// [`super::Blobs::whole`].
@@ -339,6 +342,23 @@ pub(super) fn check(file: &Expected, window: Range<u64>, bytes: Bytes) -> Result
     Ok(bytes)
 }
 
+/// KiB for the bytes of reads.
+pub(super) fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(kib(ROOM_BYTES) as usize))
+}
+
+/// Bytes that take up room until the last of them is let go.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The windows of one read.
 struct Windows {
     file: Expected,
@@ -347,52 +367,94 @@ struct Windows {
     end: u64,
     /// Bytes of one.
     bytes: u64,
+    /// Bytes of one for which there is no room.
+    cramped_bytes: u64,
+    room: Arc<Semaphore>,
+}
+
+/// A window, what of it is wanted, and the room for it.
+struct Window {
+    bytes: Range<u64>,
+    trim: Range<usize>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// What comes after the window that was just handed out.
+enum Rest {
+    /// It is being read, beside whatever the client does meanwhile.
+    Ahead(JoinHandle<(Source, Result<Bytes, Error>)>),
+    /// It is read when it is asked for.
+    Later(Source),
+    Over,
 }
 
 impl Windows {
-    /// The next window of up to `bytes`, and what of it is wanted.
-    fn window(&self, bytes: u64) -> (Range<u64>, Range<usize>) {
-        let window = self.next..(self.next + bytes).min(self.end);
+    /// The next window; without room it has few bytes.
+    fn window(&self) -> Window {
+        let of = |bytes: u64| self.next..(self.next + bytes).min(self.end);
+        let bytes = of(self.bytes);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib(bytes.end - bytes.start)).ok();
+        let bytes = if room.is_some() { bytes } else { of(self.cramped_bytes) };
         let within = |at: u64| {
-            let at = at.clamp(window.start, window.end) - window.start;
+            let at = at.clamp(bytes.start, bytes.end) - bytes.start;
             usize::try_from(at).expect("a window fits into memory")
         };
         let trim = within(self.wanted.start)..within(self.wanted.end);
-        (window, trim)
-    }
-
-    /// Begins to read the next window, if there is one, beside whatever the caller does meanwhile.
-    fn begin(&mut self, source: Source) -> Option<JoinHandle<(Source, Result<Bytes, Error>)>> {
-        let (window, trim) = self.window(self.bytes);
-        if window.is_empty() {
-            return None;
-        }
-        self.next = window.end;
-        let file = self.file.clone();
-        Some(tokio::spawn(async move {
-            let (source, bytes) = source.read(file, window).await;
-            (source, bytes.map(|bytes| bytes.slice(trim)))
-        }))
+        Window { bytes, trim, room }
     }
 
     /// All windows, the first of which has been read and has held.
     async fn stream(mut self, source: Source) -> Result<Pieces, Error> {
-        let (window, trim) = self.window(self.bytes);
-        self.next = window.end;
-        let (source, bytes) = source.read(self.file.clone(), window).await;
-        let first = bytes?.slice(trim);
-        let ahead = self.begin(source);
-        let rest = stream::unfold((self, ahead), |(mut windows, ahead)| async move {
-            let (source, bytes) = match ahead?.await {
-                Ok(read) => read,
-                Err(lost) => {
-                    let error = Error::Unavailable(format!("{}: {lost}", windows.file.key));
-                    return Some((Err(error), (windows, None)));
+        let window = self.window();
+        self.next = window.bytes.end;
+        let (source, bytes) = window.read(source, self.file.clone()).await;
+        let first = bytes?;
+        let rest = self.go_on(source);
+        let rest = stream::unfold((self, rest), |(mut windows, rest)| async move {
+            let (source, bytes) = match rest {
+                Rest::Ahead(reading) => match reading.await {
+                    Ok(read) => read,
+                    Err(lost) => {
+                        let error = Error::Unavailable(format!("{}: {lost}", windows.file.key));
+                        return Some((Err(error), (windows, Rest::Over)));
+                    }
+                },
+                Rest::Later(source) => {
+                    let window = windows.window();
+                    windows.next = window.bytes.end;
+                    window.read(source, windows.file.clone()).await
                 }
+                Rest::Over => return None,
             };
-            let ahead = if bytes.is_ok() { windows.begin(source) } else { None };
-            Some((bytes, (windows, ahead)))
+            let rest = if bytes.is_ok() { windows.go_on(source) } else { Rest::Over };
+            Some((bytes, (windows, rest)))
         });
         Ok(stream::once(async { Ok(first) }).chain(rest).boxed())
+    }
+
+    /// Begins to read the next window if there is one, and room for it.
+    fn go_on(&mut self, source: Source) -> Rest {
+        let window = self.window();
+        if window.bytes.is_empty() {
+            return Rest::Over;
+        }
+        if window.room.is_none() {
+            return Rest::Later(source);
+        }
+        self.next = window.bytes.end;
+        Rest::Ahead(tokio::spawn(window.read(source, self.file.clone())))
+    }
+}
+
+impl Window {
+    /// What is wanted of it; and the source, for the next one.
+    async fn read(self, source: Source, file: Expected) -> (Source, Result<Bytes, Error>) {
+        let Self { bytes, trim, room } = self;
+        let (source, bytes) = source.read(file, bytes).await;
+        let held = |bytes: Bytes| match room {
+            Some(_room) => Bytes::from_owner(Held { bytes, _room }),
+            None => bytes,
+        };
+        (source, bytes.map(|bytes| held(bytes).slice(trim)))
     }
 }

@@ -34,7 +34,7 @@ use super::cache::{BLOCK_BYTES, Cache};
 use super::location::Reached;
 use super::reading::{self, Reader};
 use super::staging::{Area, AtRest, Body, Staged};
-use super::{Error, Expected, key_of, said};
+use super::{Error, Expected, key_of, kib, said};
 
 /// A file up to this is one put.
 const WHOLE_BYTES: u64 = 8 << 20;
@@ -311,10 +311,6 @@ fn on_write(error: Error, key: &str) -> Error {
 /// A part has this size but for the last one: whole blocks of the cache, and so whole chunks with sums.
 fn part_bytes(length: u64) -> u64 {
     length.div_ceil(PARTS).next_multiple_of(BLOCK_BYTES).max(PART_BYTES)
-}
-
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// Before the next try, not at the same moment as everybody else.

@@ -424,6 +424,34 @@ async fn a_staging_folder_that_fails_fails_the_upload() {
     assert!(matches!(staging.finish().await, Err(Error::Unavailable(_))));
 }
 
+#[tokio::test]
+async fn reads_without_room_go_on_chunk_by_chunk_and_give_the_same_bytes() {
+    let bytes = pattern(3_000_000);
+    let local = Local::open();
+    for blobs in [local.blobs.clone(), Blobs::in_memory()] {
+        let file = store(&blobs, "z", &bytes).await;
+        let mut open = Vec::new();
+        let mut cramped = 0;
+        for _ in 0..200 {
+            let mut pieces = blobs.read(&file, 100..2_999_999).await.unwrap();
+            let first = pieces.next().await.unwrap().unwrap();
+            cramped += usize::from(first.len() < CHUNK_BYTES as usize);
+            open.push((first, pieces));
+        }
+        assert!((100..130).contains(&cramped), "256 MiB have room for 89 of 200 files: {cramped}");
+        for (first, pieces) in open {
+            let (rest, ended) = drain(Ok(pieces)).await;
+            ended.unwrap();
+            assert!([&first[..], &rest].concat() == bytes[100..2_999_999]);
+        }
+        let (whole, ended) = drain(blobs.read(&file, 0..3_000_000).await).await;
+        ended.unwrap();
+        assert!(whole == bytes);
+        let mut again = blobs.read(&file, 0..3_000_000).await.unwrap();
+        assert_eq!(again.next().await.unwrap().unwrap().len(), 3_000_000, "the room is free again");
+    }
+}
+
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -439,15 +467,24 @@ async fn ranges_of_a_deflated_dataset_are_inflated() {
         let file = store(&blobs, "z", &file_bytes).await;
         let end = dataset.len() as u64;
         for range in [0..end, 0..1, 5..5, 1_048_570..1_048_580, 9_999_999..10_000_123, end - 1..end] {
-            let (bytes, ended) = drain(blobs.read_inflated(&file, 333, range.clone()).await).await;
+            let (bytes, ended) = drain(blobs.inflating(&file, 333).read(range.clone()).await).await;
             ended.unwrap();
             assert_eq!(bytes, dataset[range.start as usize..range.end as usize], "{range:?}");
         }
-        let (_, beyond) = drain(blobs.read_inflated(&file, 333, end - 5..end + 1).await).await;
+        // One place after the other, forwards, over the last byte again, and back.
+        let inflated = blobs.inflating(&file, 333);
+        for range in [3..9, 9..1_048_576, 1_048_575..1_048_580, 2_000_000..5_000_000, 0..4, end - 1..end] {
+            let (bytes, ended) = drain(inflated.read(range.clone()).await).await;
+            ended.unwrap();
+            assert_eq!(bytes, dataset[range.start as usize..range.end as usize], "{range:?}");
+        }
+        assert!(inflated.read(end..end + 1).await.is_err());
+        assert!(inflated.read(0..1).await.is_ok(), "a range that is not there spoils nothing");
+        let (_, beyond) = drain(blobs.inflating(&file, 333).read(end - 5..end + 1).await).await;
         assert!(is_changed(&beyond.unwrap_err()));
-        let (_, wrong) = drain(blobs.read_inflated(&file, 334, 0..end).await).await;
+        let (_, wrong) = drain(blobs.inflating(&file, 334).read(0..end).await).await;
         assert!(wrong.is_err());
-        let (_, at_end) = drain(blobs.read_inflated(&file, file.length_bytes, 0..1).await).await;
+        let (_, at_end) = drain(blobs.inflating(&file, file.length_bytes).read(0..1).await).await;
         assert!(is_changed(&at_end.unwrap_err()));
     }
 }

@@ -72,6 +72,15 @@ pub(super) enum Error {
     /// Several frames in a single part.
     #[error("Several frames can only be had as multipart/related.")]
     FramesNeedMultipart,
+    /// Many frames of a deflated file, to and fro.
+    #[error(
+        "The file is deflated and can be read from its beginning only: a list of its frames may go back \
+         {allowed} times at most. Ask for them in ascending order."
+    )]
+    FramesToAndFro {
+        /// How often a list may go back.
+        allowed: usize,
+    },
     /// A bad search parameter or attribute.
     #[error("The query is invalid: {0}.")]
     Query(#[from] QueryError),
@@ -152,7 +161,8 @@ impl Error {
             | Self::Header { .. }
             | Self::MinPosition
             | Self::StartParameter
-            | Self::FramesNeedMultipart => StatusCode::BAD_REQUEST,
+            | Self::FramesNeedMultipart
+            | Self::FramesToAndFro { .. } => StatusCode::BAD_REQUEST,
             Self::Query(error) => query_status(error),
             Self::Body(error) | Self::Multipart(MultipartError::Body(error)) => body_status(error),
             Self::Multipart(MultipartError::Malformed(_)) => StatusCode::BAD_REQUEST,

@@ -262,7 +262,10 @@ fn fragments_of(table: &[u8], mark: Mark, skip: usize) -> Option<FrameSource> {
     for _ in 0..get(&mut rest).ok()? {
         let length = get(&mut rest).ok()?;
         let start = offset + ITEM_HEADER_BYTES;
-        ranges.push(start..start + length);
+        // Nothing has to be read for one without bytes.
+        if length > 0 {
+            ranges.push(start..start + length);
+        }
         offset = start + length;
     }
     Some(FrameSource::Bytes(ranges))

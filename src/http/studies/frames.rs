@@ -39,6 +39,8 @@ use crate::http::{App, left_out};
 const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";
 const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
 const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+/// So often the frames of one list are inflated from the beginning again.
+const TURNS_BACK: usize = 16;
 /// Paths of the elements that hold pixels.
 pub(super) const PIXELS: [&str; 3] = ["7FE00008", "7FE00009", "7FE00010"];
 
@@ -61,6 +63,10 @@ pub(in crate::http) async fn frames(
     let framed = app.archive.frames(&live).await?;
     if !numbers.iter().all(|number| framed.frames.has(*number)) {
         return Err(Error::NotFound("The frame"));
+    }
+    let turns_back = numbers.windows(2).filter(|two| two[1] < two[0]).count();
+    if framed.frames.inflated() && turns_back > TURNS_BACK {
+        return Err(Error::FramesToAndFro { allowed: TURNS_BACK });
     }
     let selected = accepted.choose(|selected| {
         is_enough(selected) && selected.syntax != Syntax::AsStored && is_stored_so(selected.syntax, &live)

@@ -13,26 +13,27 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::archive::Located;
-use crate::blob::{self, Blobs};
+use crate::blob::{self, Blobs, Expected, Inflated};
 use crate::dicom::byte_order::Turner;
 use crate::http::blocking;
 
 /// Bytes on their way out.
 pub(super) type Data = BoxStream<'static, Result<Bytes, blob::Error>>;
 
-/// The bytes of one file.
+/// The bytes of one file. Of a deflated one, clones read on where the last read ended.
 #[derive(Clone)]
 pub(super) struct Values {
     blobs: Blobs,
-    at: Located,
-    inflated: bool,
+    file: Expected,
+    inflated: Option<Inflated>,
     turned: Option<(Range<u64>, Turner)>,
 }
 
 impl Values {
     /// Of a file; `inflated` says in what offsets count.
     pub(super) fn of(blobs: &Blobs, at: Located, inflated: bool) -> Self {
-        Self { blobs: blobs.clone(), at, inflated, turned: None }
+        let inflated = inflated.then(|| blobs.inflating(&at.file, at.dataset_offset));
+        Self { blobs: blobs.clone(), file: at.file, inflated, turned: None }
     }
 
     /// With the words of the value at `element` turned around; nothing else is read then.
@@ -42,7 +43,7 @@ impl Values {
 
     /// Whether the file is there as expected, but for its bytes.
     pub(super) async fn check(&self) -> Result<(), blob::Error> {
-        self.blobs.check(&self.at.file).await
+        self.blobs.check(&self.file).await
     }
 
     /// The bytes at `range`; the first of them have been read when this answers.
@@ -59,10 +60,9 @@ impl Values {
     }
 
     async fn stored(&self, range: Range<u64>) -> Result<Data, blob::Error> {
-        if self.inflated {
-            self.blobs.read_inflated(&self.at.file, self.at.dataset_offset, range).await
-        } else {
-            self.blobs.read(&self.at.file, range).await
+        match &self.inflated {
+            Some(inflated) => inflated.read(range).await,
+            None => self.blobs.read(&self.file, range).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The list of frames, and frames of every kind as they are stored (`studies.md` §3.5).
 
-use crate::kit::dicom::{EXPLICIT_LITTLE, Image, Instance, Offsets, PIXEL_DATA, Value};
+use crate::kit::dicom::{DEFLATED, EXPLICIT_LITTLE, Image, Instance, Offsets, PIXEL_DATA, Value};
 use crate::kit::process::Process;
 use crate::kit::served::Served;
 
@@ -73,6 +73,25 @@ async fn frames_come_in_the_order_asked_for_as_often_as_asked_for() {
         let wanted: Vec<_> = order.iter().map(|n| frames[n - 1].clone()).collect();
         assert_eq!(got, wanted, "{list}");
     }
+}
+
+#[tokio::test]
+async fn frames_of_a_deflated_file_come_in_any_order_but_not_to_and_fro_without_end() {
+    let archive = Served::start().await;
+    let frames: Vec<Vec<u8>> = (1..=40).map(|n| pixels(15, n)).collect();
+    archive.stored(&new().frames(GREY, &frames).syntax(DEFLATED).part10()).await;
+    let to_and_fro = |turns: usize| "2,1,".repeat(turns) + "40";
+    let several = |list: String| archive.get(&format!("{INSTANCE}/frames/{list}")).accept(SEVERAL).send();
+    for list in ["1,2,2,40".to_owned(), "40,39,1".to_owned(), to_and_fro(16)] {
+        let answer = several(list.clone()).await;
+        let got: Vec<_> = answer.parts().into_iter().map(|(_, bytes)| bytes).collect();
+        let numbers = list.split(',').map(|number| number.parse::<usize>().unwrap());
+        let wanted: Vec<_> = numbers.map(|number| frames[number - 1].clone()).collect();
+        assert_eq!(got, wanted, "{list}");
+    }
+    let refused = several(to_and_fro(17)).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("ascending"), "{refused:?}");
 }
 
 #[tokio::test]
