@@ -286,7 +286,8 @@ impl Node {
     }
 
     /// Starts what works in the background until `stop`.
-    pub fn start_workers(&self, config: &Config, stop: &CancellationToken) {
+    pub fn start_workers(&self, config: &Config, metrics: metrics::Metrics, stop: &CancellationToken) {
+        tokio::spawn(watching::file_away(metrics, stop.clone()));
         let source = Arc::new(Sweeping(self.archive.clone()));
         let (blobs, lake) = (self.archive.blobs().clone(), self.archive.lake().clone());
         if let Keep::For(retention) = config.keep_released {

@@ -49,6 +49,14 @@ pub(super) async fn observe(
     }
 }
 
+/// Keeps the memory of what is measured from growing with it, until `stop`.
+pub(super) async fn file_away(metrics: metrics::Metrics, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        metrics.upkeep();
+    }
+}
+
 fn of_archive(archive: &Archive) -> (Status, String) {
     let progress = archive.progress();
     match archive.ready().and_then(|()| archive.up_to_date()) {

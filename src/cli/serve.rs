@@ -33,7 +33,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         return Err(misfit.into());
     }
     let stop = CancellationToken::new();
-    node.start_workers(&config, &stop);
+    node.start_workers(&config, metrics.clone(), &stop);
     let operator = Arc::new(Operator { archive: node.archive.clone(), search: node.search.clone() });
     let folders = Folders::of(&config.data);
     std::fs::write(folders.admin(), admin.local_addr()?.to_string())
