@@ -238,6 +238,31 @@ async fn many_findings_are_told_up_to_a_limit() {
     assert_eq!(metadata(&archive, 1).await.get("000915DB"), None, "those beyond are left out too");
 }
 
+#[tokio::test]
+async fn of_one_request_a_hundred_thousand_findings_are_told_and_every_instance_is_stored() {
+    let archive = Served::start().await;
+    let file = |n: u32| {
+        let bad = (0..1000).fold(instance(n), |file, tag| file.element(0x0009_1000 + tag, "CS", "no code"));
+        // The last one is refused: its first finding is told all the same.
+        if n == 103 { bad.without(0x0010_0020).part10() } else { bad.part10() }
+    };
+    let files: Vec<Vec<u8>> = (1..=103).map(file).collect();
+    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let answer = archive.post("/v2/studies").multipart(&files).send().await;
+    assert_eq!(answer.status, 202);
+    let body = answer.json();
+    let told = |list: &str| -> Vec<usize> {
+        let items = body[list]["Value"].as_array().expect("instances");
+        let count =
+            |item: &Json| item.pointer("/00741048/Value").and_then(Json::as_array).map_or(0, Vec::len);
+        items.iter().map(count).collect()
+    };
+    let mut stored = vec![1000; 100];
+    stored.extend([0, 0]);
+    assert_eq!((told("00081199"), told("00081198")), (stored, vec![1]));
+    assert_eq!(metadata(&archive, 102).await.get("00091000"), None, "what is told no more is left out too");
+}
+
 /// What is hostile in a text, and whether v2 stores it.
 fn hostile() -> Vec<(&'static str, Instance)> {
     let long = "x".repeat(100_000);
