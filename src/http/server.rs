@@ -2,10 +2,10 @@
 //!
 //! Invariant: without leave no address but a loopback one is bound: there is no authentication.
 //! Invariant: connections, header bytes, header time and streams are bounded, and so is the time in which a
-//! client must take a share of what is written to it. (HTTP/2 writes nothing to a client that opens no window
-//! for it: such a one holds its streams for as long as it answers pings.)
-//! Elsewhere: what is answered (`http::router`).
+//! client must take a share of what is there for it.
+//! Elsewhere: what is answered (`http::router`), answers that an HTTP/2 client does not fetch (`progress`).
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{Request, Version};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -26,10 +27,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use super::Settings;
 use super::peers::Ends;
+
+mod progress;
+
+use progress::{Answering, Progress};
 
 /// Whether others than this machine may reach the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,16 +116,19 @@ pub async fn serve(
         // A socket without an address of its own is gone already; the connection will end by itself.
         let local = stream.local_addr().unwrap_or(peer);
         let ends = Ends { peer: peer.ip(), local };
-        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ends);
-            request
-        });
-        let io = TokioIo::new(Patient::new(stream, settings));
-        let connection = builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
-        let connection = graceful.watch(connection);
+        let progress = Arc::new(Progress::default());
+        let service = TowerToHyperService::new(answers(router.clone(), ends, Arc::clone(&progress)));
+        let io = TokioIo::new(Patient::new(stream, Arc::clone(&progress), settings));
+        let connection = graceful.watch(builder.serve_connection(io, service).into_owned());
+        let (window, bytes) = (settings.write_window, settings.write_bytes_per_window);
         running.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                },
+                () = progress.stalled(window, bytes) => {
+                    tracing::debug!("a client that fetches none of its answers is let go");
+                }
             }
             drop(place);
         });
@@ -130,6 +138,31 @@ pub async fn serve(
         tracing::warn!(connections = running.len(), "requests still running are dropped");
     }
     running.shutdown().await;
+}
+
+/// What answers the requests of one connection.
+fn answers(
+    router: Router,
+    ends: Ends,
+    progress: Arc<Progress>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future: Future<Output = Result<Response, Infallible>> + Send,
+> + Clone {
+    tower::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ends);
+        let answering = (request.version() == Version::HTTP_2).then(|| Answering::begin(&progress));
+        let answer = router.clone().oneshot(request);
+        async move {
+            let answer = answer.await?;
+            Ok(match answering {
+                Some(answering) => answer.map(|body| answering.body(body)),
+                None => answer,
+            })
+        }
+    })
 }
 
 fn builder(settings: &Settings) -> Builder<TokioExecutor> {
@@ -163,6 +196,7 @@ struct Patient {
     /// Bytes of the preface not come yet, and the time left for them.
     silent: Option<(usize, Pin<Box<Sleep>>)>,
     pace: Pace,
+    progress: Arc<Progress>,
 }
 
 /// How fast a client must take what is written to it. Only the time counts in which a write waits.
@@ -177,11 +211,11 @@ struct Pace {
 }
 
 impl Patient {
-    fn new(stream: TcpStream, settings: &Settings) -> Self {
+    fn new(stream: TcpStream, progress: Arc<Progress>, settings: &Settings) -> Self {
         let silent = Some((PREFACE_BYTES, Box::pin(sleep(settings.head_time))));
         let (window, bytes_per_window) = (settings.write_window, settings.write_bytes_per_window);
         let pace = Pace { window, bytes_per_window, left: window, wanted: bytes_per_window, waiting: None };
-        Self { stream, silent, pace }
+        Self { stream, silent, pace, progress }
     }
 
     /// Passes on what a read came to, `come` bytes with it. A client that is silent for too long is an error.
@@ -205,6 +239,9 @@ impl Patient {
     /// it would keep that for minutes, and the client would not learn of it.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let written = self.pace.watch(cx, written);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.progress.took(*bytes);
+        }
         if let Poll::Ready(Err(error)) = &written
             && error.kind() == io::ErrorKind::TimedOut
             && let Err(error) = self.stream.set_zero_linger()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -175,4 +175,72 @@ async fn a_client_that_takes_too_little_is_let_go() {
         () = taking => {}
         ended = gone => assert!(ended.is_err(), "the body was dropped"),
     }
+}
+
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Asks over HTTP/2 with so large a window for each answer, and waits until the connection ends.
+async fn over_http2(address: SocketAddr, path: &str, window: u32) -> (Vec<u8>, Result<(), h2::Error>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) =
+        builder.initial_window_size(window).handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get(format!("http://a{path}")).body(()).unwrap();
+    let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
+    let mut taken = Vec::new();
+    let mut body = match answer.await {
+        Ok(answer) => answer.into_body(),
+        Err(error) => return (taken, Err(error)),
+    };
+    loop {
+        match body.data().await {
+            Some(Ok(bytes)) => {
+                taken.extend_from_slice(&bytes);
+                if window > 0 {
+                    body.flow_control().release_capacity(bytes.len()).unwrap();
+                }
+            }
+            Some(Err(error)) => return (taken, Err(error)),
+            None => break,
+        }
+    }
+    drop(body);
+    connection.abort();
+    (taken, Ok(()))
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_opens_no_window_is_let_go() {
+    let (router, gone) = endless();
+    let router = router.route("/small", get(|| async { "small" }));
+    let settings = Settings { write_window: WINDOW, ..Settings::default() };
+    let (address, _stop, _serving) = started(router, settings).await;
+    for path in ["/", "/small"] {
+        let (taken, ended) = over_http2(address, path, 0).await;
+        assert!(taken.is_empty() && ended.is_err(), "{path}: {ended:?}");
+    }
+    assert!(gone.await.is_err(), "what was to be sent is dropped");
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_waits_for_us_or_takes_its_answers_is_kept() {
+    let late = || async {
+        tokio::time::sleep(4 * WINDOW).await;
+        let (first, second) = (Ok::<_, io::Error>("a"), async { tokio::time::sleep(4 * WINDOW).await });
+        Body::from_stream(stream::once(async { first }).chain(stream::once(async {
+            second.await;
+            Ok("b")
+        })))
+    };
+    let router =
+        Router::new().route("/late", get(late)).route("/large", get(|| async { vec![7_u8; 3 << 20] }));
+    let settings = Settings { write_window: WINDOW, ..Settings::default() };
+    let (address, _stop, _serving) = started(router, settings).await;
+    let (taken, ended) = over_http2(address, "/late", 1000).await;
+    assert_eq!((taken.as_slice(), ended.is_ok()), (&b"ab"[..], true), "{ended:?}");
+    let (taken, ended) = over_http2(address, "/large", 20_000).await;
+    assert_eq!((taken.len(), ended.is_ok()), (3 << 20, true), "{ended:?}");
+    let (taken, ended) = over_http2(address, "/large", 3 << 20).await;
+    assert_eq!((taken.len(), ended.is_ok()), (3 << 20, true), "its window is just as large: {ended:?}");
 }
