@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::archive::{self, Archive, ReadError, SubmitError};
 use crate::base::{Clock, Ids, Partition, Position, Stamp, SystemClock};
 use crate::blob::{self, Blobs, Lake, Location};
+use crate::codecs::Codecs;
 use crate::config::{self, Config, Keep};
 use crate::event::Commit;
 use crate::http;
@@ -156,6 +157,8 @@ pub struct Node {
     pub archive: Archive,
     /// What is found.
     pub search: Search,
+    /// What works on pixels.
+    pub codecs: Codecs,
     /// The log under it.
     pub log: Arc<dyn Log>,
     /// What was found when the log was opened.
@@ -224,7 +227,8 @@ impl Node {
             Some(last) => archive.reached(last, Duration::MAX).await?,
         }
         let health = Health::new(Arc::clone(&clock));
-        Ok(Self { archive, search, log, report, health, ids, clock, _lock: lock })
+        let codecs = Codecs::new(config.codecs.clone());
+        Ok(Self { archive, search, codecs, log, report, health, ids, clock, _lock: lock })
     }
 
     /// Waits until the fold and every view have passed all that the log held when it was opened.
@@ -282,7 +286,7 @@ impl Node {
     #[must_use]
     pub fn http(&self, settings: http::Settings, metrics: metrics::Metrics) -> http::App {
         let (archive, search) = (self.archive.clone(), self.search.clone());
-        http::App::new(archive, search, self.health.clone(), Some(metrics), settings)
+        http::App::new(archive, search, self.codecs.clone(), self.health.clone(), Some(metrics), settings)
     }
 
     /// Starts what works in the background until `stop`.
@@ -338,6 +342,7 @@ impl Node {
 
     /// Finishes what runs and makes everything durable.
     pub async fn close(self) {
+        self.codecs.stop().await;
         self.log.close().await;
         let search = self.search.clone();
         drop(tokio::task::spawn_blocking(move || search.close()).await);

@@ -15,12 +15,14 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use self::codecs::CodecsGiven;
 use self::kafka::KafkaGiven;
 use crate::blob::Lake;
 use crate::tables::{Engine, Keeping};
-use crate::{archive, http, log};
+use crate::{archive, codecs as pixels, http, log};
 
 mod blobs;
+mod codecs;
 mod kafka;
 mod rooms;
 mod values;
@@ -279,6 +281,10 @@ pub struct Given {
     #[serde(skip)]
     kafka: KafkaGiven,
 
+    #[command(flatten)]
+    #[serde(skip)]
+    codecs: CodecsGiven,
+
     /// Log lines as JSON
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,6 +337,8 @@ pub struct Config {
     pub log: log::embedded::Settings,
     /// Where the log is, if not in this node's own files.
     pub kafka: Option<log::kafka::Settings>,
+    /// Of the codecs.
+    pub codecs: pixels::Settings,
     /// Of the http room.
     pub http: http::Settings,
     /// What is logged.
@@ -356,15 +364,17 @@ pub fn read(file: Option<&std::path::Path>, flags: &Given) -> Result<Config, Bad
     let variables = Env::prefixed("KYMO_")
         .filter(|key| !key.starts_with("TEST_") && key != "CONFIG")
         .map(|key| key.as_str().to_ascii_lowercase().replace('_', "-").into());
+    let figment = figment.merge(variables).merge(Serialized::defaults(flags));
     let figment =
-        figment.merge(variables).merge(Serialized::defaults(flags)).merge(Serialized::defaults(&flags.kafka));
+        figment.merge(Serialized::defaults(&flags.kafka)).merge(Serialized::defaults(&flags.codecs));
     let form = |error| BadSetting::Form(Box::new(error));
     let names: figment::value::Dict = figment.extract().map_err(form)?;
     if let Some(unknown) = names.keys().find(|name| !is_setting(name)) {
         return Err(BadSetting::Unknown(unknown.clone()));
     }
     let kafka = figment.extract::<KafkaGiven>().map_err(form)?.with_flags(&flags.kafka);
-    Given { kafka, ..figment.extract().map_err(form)? }.checked()
+    let codecs = figment.extract().map_err(form)?;
+    Given { kafka, codecs, ..figment.extract().map_err(form)? }.checked()
 }
 
 /// Whether a flag has this name, which is the name in files and variables too; or a table that is none.
@@ -407,6 +417,7 @@ impl Given {
             kafka: self.kafka.checked(self.log()?.segment_bytes, self.archive()?.record_bytes)?,
             archive: self.archive()?,
             log: self.log()?,
+            codecs: self.codecs.checked()?,
             trace_json: self.trace_json.unwrap_or(false),
             trace: self.trace.clone().unwrap_or_else(|| TRACE.to_owned()),
             http: self.http()?,

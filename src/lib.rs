@@ -12,7 +12,8 @@
 //!
 //! The rooms, in reading order; each uses only rooms named before it (`tests/it/tidy.rs` holds the table):
 //! [`base`] words every room speaks · [`dicom`] DICOM as bytes and datasets · [`event`] what the archive is
-//! told · [`log`] records in one durable order · [`blob`] files · [`tables`] small rows with a cursor ·
+//! told · [`log`] records in one durable order · [`blob`] files · [`codecs`] pixels ·
+//! [`tables`] small rows with a cursor ·
 //! [`archive`] ingest, fold, state · [`projections`] search · [`workers`] what follows outside · [`ops`]
 //! health, metrics, tracing · [`http`] requests and answers · [`config`], [`app`] settings and wiring.
 
@@ -20,6 +21,7 @@ pub mod app;
 pub mod archive;
 pub mod base;
 pub mod blob;
+pub mod codecs;
 pub mod config;
 pub mod dicom;
 pub mod event;

@@ -15,8 +15,8 @@ use super::multipart::MultipartError;
 use super::range;
 use crate::archive::{ReadError, SubmitError};
 use crate::base::{BadPartition, Partition, Position};
-use crate::blob;
 use crate::projections::search::{BadMetadata, QueryError, SearchError};
+use crate::{blob, codecs};
 
 /// Seconds after which a refused client may well try again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
@@ -102,6 +102,9 @@ pub(super) enum Error {
     /// No content type that is taken.
     #[error("Unsupported media type: {0}.")]
     UnsupportedMediaType(&'static str),
+    /// Pixels that cannot be had.
+    #[error("Not acceptable: {0}.")]
+    Codec(#[from] codecs::Error),
     /// Nothing there.
     #[error("{0} is not found.")]
     NotFound(&'static str),
@@ -174,6 +177,7 @@ impl Error {
             Self::Submit(error) => submit_status(error),
             Self::Read(error) => read_status(error),
             Self::Blob(error) => blob_status(error),
+            Self::Codec(error) => codec_status(error),
             Self::TooLate | Self::CatchingUp(_) | Self::NotVisibleYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Search(error) => search_status(error),
             Self::Internal(_) | Self::Metadata(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -252,6 +256,18 @@ fn read_status(error: &ReadError) -> StatusCode {
         | ReadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ReadError::Blob(file) => blob_status(file),
         ReadError::Event(..) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// `studies.md` §1.5: what cannot be decoded is not acceptable; what nobody had time for is there later.
+fn codec_status(error: &codecs::Error) -> StatusCode {
+    match error {
+        codecs::Error::Unsupported(_)
+        | codecs::Error::Corrupt(_)
+        | codecs::Error::TooLarge { .. }
+        | codecs::Error::Died
+        | codecs::Error::TimedOut => StatusCode::NOT_ACCEPTABLE,
+        codecs::Error::Busy | codecs::Error::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -376,6 +392,23 @@ mod tests {
         let response = error.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn pixels_that_cannot_be_decoded_are_406_and_codecs_without_time_503() {
+        for (error, status) in [
+            (codecs::Error::Unsupported("why"), 406),
+            (codecs::Error::Corrupt("why".to_owned()), 406),
+            (codecs::Error::TooLarge { bytes: 2, most: 1 }, 406),
+            (codecs::Error::Died, 406),
+            (codecs::Error::TimedOut, 406),
+            (codecs::Error::Busy, 503),
+            (codecs::Error::Stopped("why".to_owned()), 503),
+        ] {
+            let response = Error::Codec(error).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::archive::{Archive, ReadError};
 use crate::base::Position;
+use crate::codecs::Codecs;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::projections::runner::State;
@@ -67,6 +68,7 @@ const BEFORE_THE_START: u64 = u64::MAX;
 pub struct App {
     archive: Archive,
     search: Search,
+    codecs: Codecs,
     health: Health,
     metrics: Option<Metrics>,
     settings: Arc<Settings>,
@@ -76,18 +78,19 @@ pub struct App {
 }
 
 impl App {
-    /// What is true, what is found, where health is reported, what `/metrics` shows (`None` records
+    /// What is true, what is found, what works on pixels, where health is reported, what `/metrics` shows (`None` records
     /// nothing), and how requests are met.
     #[must_use]
     pub fn new(
         archive: Archive,
         search: Search,
+        codecs: Codecs,
         health: Health,
         metrics: Option<Metrics>,
         settings: Settings,
     ) -> Self {
         let unshown = Arc::new(AtomicU64::new(BEFORE_THE_START));
-        Self { archive, search, health, metrics, settings: Arc::new(settings), unshown }
+        Self { archive, search, codecs, health, metrics, settings: Arc::new(settings), unshown }
     }
 
     /// Whether this node has read its log to the end it had at the start.

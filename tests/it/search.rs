@@ -9,6 +9,7 @@ use axum::http::{Method, Request};
 use kymo::archive::{self, Archive};
 use kymo::base::{Ids, Position, SteppedClock};
 use kymo::blob::{Blobs, Lake};
+use kymo::codecs::Codecs;
 use kymo::event::Commit;
 use kymo::http::{self, App, Settings};
 use kymo::log::memory::MemoryLog;
@@ -23,7 +24,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::kit::dicom::{Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
-use crate::kit::served::{Answer, START, Served};
+use crate::kit::served::{Answer, START, Served, codecs};
 
 const JSON: &str = "application/dicom+json";
 
@@ -152,7 +153,9 @@ async fn search_is_silent_until_it_has_passed_what_the_log_held_at_the_start() {
     };
     let router = |archive: &Archive, search: &Search| {
         let settings = Settings { position_time: Duration::ZERO, ..Settings::default() };
-        http::router(App::new(archive.clone(), search.clone(), Health::new(clock.clone()), None, settings))
+        let codecs = Codecs::new(codecs());
+        let health = Health::new(clock.clone());
+        http::router(App::new(archive.clone(), search.clone(), codecs, health, None, settings))
     };
     let search = |archive: &Archive, head: &watch::Sender<Position>| {
         let source = Gated { archive: archive.clone(), head: head.clone() };

@@ -396,6 +396,22 @@ fn words_are_used_where_they_belong() {
     report("what is unfinished, out of place or may panic without a reason", &findings);
 }
 
+/// What speaks to C stands alone, and runs only in a process of its own (`codecs::worker`).
+#[test]
+fn only_bindings_to_c_are_unsafe() {
+    let foreign = Path::new("src").join("codecs").join("foreign");
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| !source.path.starts_with(&foreign)) {
+        for (number, line) in source.code.lines().enumerate() {
+            // A lint of this name may be spoken of; the table of lints denies it.
+            if words(line).any(|word| word == "unsafe" || word == "unsafe_code") {
+                findings.push(place(source, number + 1));
+            }
+        }
+    }
+    report("`unsafe` stands in src/codecs/foreign alone", &findings);
+}
+
 /// The rules above are as good as their reading of the code.
 #[test]
 fn the_reading_of_code_is_right() {

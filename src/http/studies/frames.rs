@@ -7,7 +7,6 @@
 //! Invariant: frames are read only as the client takes them; a bit-packed one is shifted as it passes.
 //! Elsewhere: where frames lie (`dicom::frames`), the reading of their bytes (`values`).
 
-use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,14 +15,13 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::one_frame::{one_after_the_other, open};
 use super::retrieve::{content_type, header_value, multipart_type};
 use super::values::{Data, Values};
 use super::{broken, not_found};
 use crate::archive::{Framed, LiveInstance, ReadError};
-use crate::blob;
 use crate::dicom::byte_order::Turner;
 use crate::dicom::frames::FrameSource;
 use crate::dicom::scan::BulkElement;
@@ -151,7 +149,9 @@ impl Frames {
                 if *method == Method::HEAD {
                     return Ok((head, left_out()).into_response());
                 }
-                let data = self.open(number).await?.map_err(|error| broken(ReadError::Blob(error)));
+                let data = open(&self.values, &self.framed, number)
+                    .await?
+                    .map_err(|error| broken(ReadError::Blob(error)));
                 return Ok((head, Body::from_stream(data)).into_response());
             }
         };
@@ -183,51 +183,20 @@ impl Frames {
             data: data.map_err(|error| broken(ReadError::Blob(error))).boxed(),
         };
         // Opened before the answer begins, so that a failure still has a status.
-        let first = part(self.open(numbers[0]).await?, kind.clone());
+        let first = part(open(&self.values, &self.framed, numbers[0]).await?, kind.clone());
         let rest = stream::try_unfold((self, numbers.into_iter().skip(1)), move |(frames, mut left)| {
             let kind = kind.clone();
             async move {
                 let Some(number) = left.next() else { return Ok(None) };
-                let data = frames.open(number).await.map_err(|error| broken(ReadError::Blob(error)))?;
+                let data = open(&frames.values, &frames.framed, number)
+                    .await
+                    .map_err(|error| broken(ReadError::Blob(error)))?;
                 Ok(Some((part(data, kind), (frames, left))))
             }
         });
         let parts = stream::once(async { Ok(first) }).chain(rest);
         Ok((head, multipart::body(&boundary, parts)).into_response())
     }
-
-    /// The bytes of a frame; its first piece has been read when this answers.
-    async fn open(&self, number: u32) -> Result<Data, blob::Error> {
-        match self.framed.frames.frame(number) {
-            Some(FrameSource::Bytes(ranges)) => one_after_the_other(&self.values, ranges).await,
-            Some(FrameSource::Bits { range, shift, bits }) => {
-                let data = self.values.read(range).await?;
-                let pieces = data.map(Some).chain(stream::once(ready(None)));
-                let shifted = pieces.scan(Shifter::new(shift, bits), |shifter, piece| {
-                    ready(Some(match piece {
-                        Some(Ok(bytes)) => Ok(shifter.feed(&bytes)),
-                        Some(Err(error)) => Err(error),
-                        None => Ok(shifter.finish()),
-                    }))
-                });
-                Ok(shifted.boxed())
-            }
-            None => Ok(stream::empty().boxed()),
-        }
-    }
-}
-
-/// The bytes at `ranges`; the first of them have been read when this answers.
-async fn one_after_the_other(values: &Values, ranges: Vec<Range<u64>>) -> Result<Data, blob::Error> {
-    let mut ranges = ranges.into_iter();
-    let Some(first) = ranges.next() else { return Ok(stream::empty().boxed()) };
-    let first = values.read(first).await?;
-    let values = values.clone();
-    let rest = stream::iter(ranges).then(move |range| {
-        let values = values.clone();
-        async move { values.read(range).await }
-    });
-    Ok(first.chain(rest.try_flatten()).boxed())
 }
 
 /// The bytes `wanted` of what lies at `ranges`, one after the other.
@@ -245,76 +214,9 @@ fn part_of(ranges: &[Range<u64>], wanted: &Range<u64>) -> Vec<Range<u64>> {
     parts
 }
 
-/// Moves a bit-packed frame to the start of a byte and fills its last byte with zeros.
-struct Shifter {
-    shift: u8,
-    bits_left: u64,
-    before: Option<u8>,
-}
-
-impl Shifter {
-    fn new(shift: u8, bits: u64) -> Self {
-        Self { shift, bits_left: bits, before: None }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(bytes.len());
-        for byte in bytes {
-            if let Some(before) = self.before.replace(*byte) {
-                let joined = u16::from_le_bytes([before, *byte]) >> self.shift;
-                self.put(joined, &mut out);
-            }
-        }
-        out.into()
-    }
-
-    fn finish(&mut self) -> Bytes {
-        let mut out = Vec::new();
-        if let Some(before) = self.before.take() {
-            self.put(u16::from(before) >> self.shift, &mut out);
-        }
-        out.into()
-    }
-
-    fn put(&mut self, joined: u16, out: &mut Vec<u8>) {
-        let taken = self.bits_left.min(8);
-        if taken > 0 {
-            let mask = 0xff >> (8 - taken);
-            out.push(joined.to_le_bytes()[0] & mask);
-            self.bits_left -= taken;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    /// Bits as the standard numbers them: least significant first.
-    fn packed(bits: &[bool]) -> Vec<u8> {
-        let byte = |eight: &[bool]| eight.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-        bits.chunks(8).map(byte).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn a_frame_is_shifted_to_its_first_bit_and_filled_with_zeros(
-            frames in prop::collection::vec(prop::collection::vec(any::<bool>(), 13), 1..9),
-            step in 1usize..4,
-        ) {
-            let all = packed(&frames.concat());
-            for (n, frame) in frames.iter().enumerate() {
-                let (start, end) = (n * 13, (n + 1) * 13);
-                let range = &all[start / 8..end.div_ceil(8)];
-                let mut shifter = Shifter::new(u8::try_from(start % 8).unwrap(), 13);
-                let mut out = Vec::new();
-                range.chunks(step).for_each(|piece| out.extend_from_slice(&shifter.feed(piece)));
-                out.extend_from_slice(&shifter.finish());
-                prop_assert_eq!(out, packed(frame));
-            }
-        }
-    }
 
     #[test]
     fn a_range_of_a_frame_may_reach_over_its_fragments() {

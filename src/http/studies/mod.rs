@@ -16,10 +16,13 @@ pub(super) mod delete;
 mod expiry;
 pub(super) mod frames;
 pub(super) mod metadata;
+mod one_frame;
 mod reencoded;
+pub(super) mod rendered;
 pub(super) mod retrieve;
 pub(super) mod search;
 pub(super) mod store;
+mod transcoded;
 mod values;
 
 /// Instances looked up at once.

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use kymo::archive::{self, Archive};
 use kymo::base::{Ids, Position, Stamp, SteppedClock};
 use kymo::blob::{Blobs, Lake};
+use kymo::codecs::{self, Codecs};
 use kymo::event::Commit;
 use kymo::http::{self, App};
 use kymo::log::memory::MemoryLog;
@@ -39,6 +40,21 @@ impl CommitSource for Commits {
 
     fn head(&self) -> watch::Receiver<Position> {
         self.0.head_position()
+    }
+}
+
+/// How pixels are worked on: by the program that was built with these tests.
+pub(crate) fn codecs() -> codecs::Settings {
+    codecs::Settings {
+        program: env!("CARGO_BIN_EXE_kymo").into(),
+        children: 2,
+        memory_bytes: 2 << 30,
+        time: Duration::from_secs(30),
+        queue: 256,
+        queue_wait: Duration::from_secs(20),
+        frame_bytes: 128 << 20,
+        in_flight_bytes: 512 << 20,
+        threads: 2,
     }
 }
 
@@ -81,7 +97,7 @@ impl Served {
         let search = Search::in_memory(Arc::new(Commits(archive.clone()))).expect("there are threads");
         // Else the first writes are answered before search is there to be waited for.
         search.reached(Position(1), Duration::from_secs(60)).await.expect("search follows");
-        let app = App::new(archive.clone(), search, health.clone(), None, settings);
+        let app = App::new(archive.clone(), search, Codecs::new(codecs()), health.clone(), None, settings);
         Self { archive, clock, health, store, router: http::router(app) }
     }
 

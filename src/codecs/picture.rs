@@ -1,0 +1,1 @@
+//! Pictures for the eye: resized, and encoded as JPEG or PNG.

@@ -1,0 +1,1 @@
+//! Rendered instances and frames, and thumbnails (`studies.md` §3.7).
