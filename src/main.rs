@@ -1,11 +1,13 @@
-//! The command line: serve, rebuild, verify, log, import; nothing else.
+//! The command line: serve, rebuild, verify, log, import, codec; nothing else.
 
 mod cli;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use kymo::codecs::worker;
 use kymo::config::{self, Given};
 use kymo::ops::tracing::{Format, init};
 
@@ -88,6 +90,16 @@ enum Command {
         #[command(flatten)]
         settings: Box<Given>,
     },
+    /// Decodes and encodes frames for a running archive, which starts this itself
+    #[command(hide = true)]
+    Codec {
+        /// Most bytes of memory
+        #[arg(long)]
+        memory: u64,
+        /// Milliseconds for one frame
+        #[arg(long)]
+        time: u64,
+    },
 }
 
 #[derive(Subcommand)]
@@ -111,14 +123,18 @@ enum AboutLog {
 
 fn main() -> ExitCode {
     let line = Line::parse();
-    let (Command::Serve { settings }
-    | Command::Rebuild { settings, .. }
-    | Command::Verify { settings, .. }
-    | Command::Log {
-        about: Some(AboutLog::Create { settings } | AboutLog::Copy { settings, .. }), ..
-    }
-    | Command::Log { settings, .. }
-    | Command::Import { settings, .. }) = &line.command;
+    let settings = match &line.command {
+        // Before anything else: it has no settings, no log, and no threads but its own.
+        Command::Codec { memory, time } => return worker::run(*memory, Duration::from_millis(*time)),
+        Command::Serve { settings }
+        | Command::Rebuild { settings, .. }
+        | Command::Verify { settings, .. }
+        | Command::Log {
+            about: Some(AboutLog::Create { settings } | AboutLog::Copy { settings, .. }), ..
+        }
+        | Command::Log { settings, .. }
+        | Command::Import { settings, .. } => settings,
+    };
     let outcome = config::read(line.config.as_deref(), settings).map_err(Into::into).and_then(|config| {
         init(&config.trace, if config.trace_json { Format::Json } else { Format::Text })?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -138,6 +154,7 @@ fn main() -> ExitCode {
                 Command::Import { paths, partition, .. } => {
                     cli::import::run(&config, paths, partition.as_deref()).await
                 }
+                Command::Codec { .. } => unreachable!("it ran before there were settings"),
             }
         })
     });

@@ -3,6 +3,7 @@
 mod archive;
 mod change_feed;
 mod clients;
+mod codecs;
 mod commands;
 mod compose;
 mod consumers;

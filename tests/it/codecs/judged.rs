@@ -1,0 +1,1 @@
+//! Frames decoded and encoded as others do it.
