@@ -7,7 +7,7 @@
 # who they are: publish the port to loopback or to a network whose every member may read and delete.
 
 FROM rust:1-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
+RUN apt-get update && apt-get install -y --no-install-recommends cmake g++ libssl-dev make pkg-config zlib1g-dev \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
@@ -25,7 +25,7 @@ VOLUME /data
 CMD ["versitygw", "--port", ":7070", "posix", "/data"]
 
 FROM debian:bookworm-slim AS kymo
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 libstdc++6 zlib1g \
   && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --no-create-home kymo && install -d -o kymo -g kymo /data
 COPY --from=build /source/target/release/kymo /usr/local/bin/kymo

@@ -334,6 +334,7 @@ impl Node {
         tokio::spawn(watching::observe(
             self.archive.clone(),
             self.search.clone(),
+            self.codecs.clone(),
             Arc::clone(&self.log),
             self.health.clone(),
             stop.clone(),

@@ -456,6 +456,9 @@ mod tests {
             (&["--write-window", "0s"], "'write-window'"),
             (&["--blobs", "lake", "--blob-cache", "cache"], "'blob-cache'"),
             (&["--blobs", "s3://bucket", "--blob-connections", "0"], "'blob-connections'"),
+            (&["--codec-memory", "64MiB"], "'codec-memory'"),
+            (&["--codec-time", "0s"], "'codec-time'"),
+            (&["--frame-limit", "0B"], "'frame-limit'"),
         ] {
             let error = read(None, &flags(arguments)).map(drop).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
@@ -474,6 +477,10 @@ mod tests {
         assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (false, 100 << 20));
         let config = read(None, &flags(&["--bulk-data-uri", "--transcode-limit", "1MiB"])).unwrap();
         assert_eq!((config.http.bulk_data_uri, config.http.transcode_bytes), (true, 1 << 20));
+        std::fs::write(&file, "codecs = 3\ncodec-wait = \"5s\"\nframe-limit = \"1MiB\"\n").unwrap();
+        let config = read(Some(&file), &flags(&["--codecs", "0", "--pixel-memory", "2MiB"])).unwrap().codecs;
+        assert_eq!((config.children, config.queue_wait.as_secs()), (0, 5));
+        assert_eq!((config.frame_bytes, config.in_flight_bytes), (1 << 20, 2 << 20));
         std::fs::write(&file, "max-bodies = 1\n").unwrap();
         let error = read(Some(&file), &flags(&[])).map(drop).unwrap_err().to_string();
         assert!(error.contains("max-bodies"), "{error}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ReadError};
+use crate::codecs;
 use crate::log::{Condition, Log};
 use crate::ops::health::{Health, Status};
 use crate::ops::metrics;
@@ -20,6 +21,7 @@ use crate::workers;
 pub(super) async fn observe(
     archive: Archive,
     search: Search,
+    codecs: codecs::Codecs,
     log: Arc<dyn Log>,
     health: Health,
     stop: CancellationToken,
@@ -43,6 +45,8 @@ pub(super) async fn observe(
         health.set("log", status, what);
         let (status, what) = of_archive(&archive);
         health.set("archive", status, what);
+        let (status, what) = of_codecs(&codecs.status());
+        health.set("codecs", status, what);
         if let Some((status, what)) = of_search(&search) {
             health.set("search", status, what);
         }
@@ -73,6 +77,19 @@ fn of_archive(archive: &Archive) -> (Status, String) {
         }
         Err(error @ ReadError::EndUnknown) => (Status::Degraded, error.to_string()),
         Err(error) => (Status::Unhealthy, error.to_string()),
+    }
+}
+
+/// Without codecs everything is still served as stored.
+fn of_codecs(status: &codecs::Status) -> (Status, String) {
+    match &status.trouble {
+        Some(why) => (Status::Degraded, why.clone()),
+        None => {
+            let codecs::Status { processes, busy, waiting, restarts, .. } = status;
+            let count = processes.len();
+            let what = format!("{busy} of {count} at work, {waiting} frames waiting, {restarts} replaced");
+            (Status::Healthy, what)
+        }
     }
 }
 

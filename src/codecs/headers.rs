@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Error;
 use crate::dicom::pixels::feasible::Family;
@@ -53,7 +53,7 @@ pub(super) fn checked(family: Family, frame: Bytes, said: &Description) -> Resul
             }
             jpeg.image.fits(said)?;
             let by_plane = jpeg.image.components == 3 && jpeg.scan_components == 1;
-            Ok((Announced { precision: jpeg.image.precision, by_plane }, frame))
+            Ok((Announced { precision: jpeg.image.precision, by_plane }, ended(frame)))
         }
         Family::Jpeg2000 => {
             let image = jpeg_2000(&frame)?;
@@ -143,9 +143,8 @@ impl Jpeg {
             at += length;
             match marker {
                 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
-                    if frame.replace((marker, value)).is_some() {
-                        return None;
-                    }
+                    // There is one frame in a stream.
+                    frame = Some(if frame.is_none() { (marker, value) } else { return None });
                 }
                 0xE0 if value.starts_with(b"JFIF\0") => {
                     jfif = true;
@@ -203,6 +202,19 @@ impl Jpeg {
         out.extend_from_slice(&stream[from..]);
         Bytes::from(out)
     }
+}
+
+/// The stream with an end marker behind it. CharLS stops at a marker that comes too early, but spins for seconds
+/// where the bytes merely end.
+fn ended(stream: Bytes) -> Bytes {
+    const END: &[u8] = b"\xFF\xD9";
+    if stream.ends_with(END) {
+        return stream;
+    }
+    let mut longer = BytesMut::with_capacity(stream.len() + END.len());
+    longer.extend_from_slice(&stream);
+    longer.extend_from_slice(END);
+    longer.freeze()
 }
 
 /// The size in the codestream, also of one in the boxes of a JP2 file.

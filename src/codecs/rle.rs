@@ -170,7 +170,7 @@ mod tests {
             });
             let native = Native { bytes: bytes.collect(), shape };
             let packed = encode(&native);
-            prop_assert!(packed.len() % 2 == 0);
+            prop_assert!(packed.len().is_multiple_of(2));
             prop_assert_eq!(decode(&native.shape, &packed), Ok(native));
         }
 

@@ -164,13 +164,15 @@ pub(super) struct Reply {
     pub(super) body_bytes: u64,
     /// Processor time the codec took.
     pub(super) cpu_micros: u64,
+    /// The process ends with this answer.
+    pub(super) last: bool,
 }
 
 impl Reply {
     pub(super) fn bytes(&self) -> [u8; REPLY_BYTES] {
         let mut out = [0; REPLY_BYTES];
         out[..4].copy_from_slice(&MAGIC.to_le_bytes());
-        out[4] = self.status as u8;
+        (out[4], out[5]) = (self.status as u8, u8::from(self.last));
         out[8..16].copy_from_slice(&self.job.to_le_bytes());
         out[16..24].copy_from_slice(&self.body_bytes.to_le_bytes());
         out[24..32].copy_from_slice(&self.cpu_micros.to_le_bytes());
@@ -184,9 +186,14 @@ impl Reply {
             1 => (Status::Refused, TEXT_BYTES),
             _ => return None,
         };
-        let reply =
-            Self { status, job: long(bytes, 8), body_bytes: long(bytes, 16), cpu_micros: long(bytes, 24) };
-        let sound = word(bytes, 0) == MAGIC && bytes[5..8] == [0; 3];
+        let reply = Self {
+            status,
+            last: bytes[5] == 1,
+            job: long(bytes, 8),
+            body_bytes: long(bytes, 16),
+            cpu_micros: long(bytes, 24),
+        };
+        let sound = word(bytes, 0) == MAGIC && bytes[5] < 2 && bytes[6..8] == [0; 2];
         (sound && reply.job == request.job && reply.body_bytes <= most).then_some(reply)
     }
 }
@@ -225,7 +232,7 @@ mod tests {
         assert_eq!(Request::of(&request.bytes()), Some(request));
         let other = Request { transform: false, by_plane: true, operation: Operation::Decode, ..request };
         assert_eq!(Request::of(&other.bytes()), Some(other));
-        let reply = Reply { status: Status::Done, job: 77, body_bytes: 1 << 40, cpu_micros: 12 };
+        let reply = Reply { status: Status::Done, job: 77, body_bytes: 1 << 40, cpu_micros: 12, last: true };
         assert_eq!(Reply::of(&reply.bytes(), &request), Some(reply));
     }
 
@@ -251,8 +258,8 @@ mod tests {
             bad[at] = value;
             assert_eq!(Request::of(&bad), None, "{value} at {at}");
         }
-        let reply = Reply { status: Status::Done, job: 77, body_bytes: 5, cpu_micros: 12 };
-        for (at, value) in [(0, 0), (4, 2), (5, 1), (8, 76), (22, 1)] {
+        let reply = Reply { status: Status::Done, job: 77, body_bytes: 5, cpu_micros: 12, last: false };
+        for (at, value) in [(0, 0), (4, 2), (5, 2), (6, 1), (8, 76), (22, 1)] {
             let mut bad = reply.bytes();
             bad[at] = value;
             assert_eq!(Reply::of(&bad, &request()), None, "{value} at {at}");

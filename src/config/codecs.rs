@@ -14,8 +14,8 @@ use crate::codecs::Settings;
 
 /// The running program, also when its file was replaced meanwhile.
 const THIS_PROGRAM: &str = "/proc/self/exe";
-/// Below this no codec decodes anything.
-const LEAST_MEMORY_BYTES: u64 = 64 << 20;
+/// The program itself takes a part of it.
+const LEAST_MEMORY_BYTES: u64 = 256 << 20;
 
 /// The settings as given, each of them optional.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) struct CodecsGiven {
     #[serde(skip_serializing_if = "Option::is_none")]
     codecs: Option<usize>,
 
-    /// Most memory of one such process, at least 64MiB [default: 2GiB]
+    /// Most memory of one such process, at least 256MiB [default: 2GiB]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     codec_memory: Option<ByteSize>,
@@ -63,7 +63,7 @@ impl CodecsGiven {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let memory_bytes = positive("codec-memory", self.codec_memory, 2 << 30)?;
         if memory_bytes < LEAST_MEMORY_BYTES {
-            return Err(impossible("codec-memory", "at least 64MiB".to_owned()));
+            return Err(impossible("codec-memory", "at least 256MiB".to_owned()));
         }
         Ok(Settings {
             program: program(),

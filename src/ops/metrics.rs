@@ -78,6 +78,18 @@ pub const REQUESTS_RUNNING: &str = "kymo_http_requests_running";
 pub const STAGED_BYTES: &str = "kymo_blob_staged_bytes";
 /// Files taken out of the blob store by the sweep.
 pub const BLOBS_REMOVED: &str = "kymo_blob_removed_total";
+/// Frames decoded or encoded by a codec's process; labels `codec`, `outcome`.
+pub const CODEC_JOBS: &str = "kymo_codec_jobs_total";
+/// Time from giving a frame to a codec's process until its answer is there; label `codec`.
+pub const CODEC_SECONDS: &str = "kymo_codec_seconds";
+/// Processor time of a codec alone; label `codec`.
+pub const CODEC_CPU_SECONDS: &str = "kymo_codec_cpu_seconds";
+/// Time a frame waits for a codec's process.
+pub const CODEC_WAIT_SECONDS: &str = "kymo_codec_wait_seconds";
+/// Codecs' processes at work.
+pub const CODEC_BUSY: &str = "kymo_codec_busy";
+/// Codecs' processes that broke down or were killed.
+pub const CODEC_RESTARTS: &str = "kymo_codec_restarts_total";
 /// The result of a check; label `check`.
 pub const HEALTH: &str = "kymo_health_status";
 
@@ -104,6 +116,12 @@ pub const ALL: &[Metric] = &[
     state(REQUESTS_RUNNING, Unit::Count, "Requests under way."),
     state(STAGED_BYTES, Unit::Bytes, "Bytes of files received that are neither stored nor dropped yet."),
     count(BLOBS_REMOVED, Unit::Count, "Files removed from the blob store after their retention."),
+    count(CODEC_JOBS, Unit::Count, "Frames decoded or encoded by codecs' processes, by codec and outcome."),
+    times(CODEC_SECONDS, "Time from giving a frame to a codec's process until its answer, by codec."),
+    times(CODEC_CPU_SECONDS, "Processor time of a codec alone for one frame, by codec."),
+    times(CODEC_WAIT_SECONDS, "Time a frame waits for a codec's process."),
+    state(CODEC_BUSY, Unit::Count, "Codecs' processes at work."),
+    count(CODEC_RESTARTS, Unit::Count, "Codecs' processes that broke down or were killed."),
     state(HEALTH, Unit::Count, "Result of a health check: 0 healthy, 1 degraded, 2 unhealthy."),
 ];
 

@@ -9,14 +9,14 @@ use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 
 use openjpeg_sys::{
-    CODEC_FORMAT, COLOR_SPACE, OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG, opj_codec_t, opj_cparameters_t,
-    opj_create_compress, opj_create_decompress, opj_decode, opj_decoder_set_strict_mode, opj_destroy_codec,
-    opj_dparameters_t, opj_encode, opj_end_compress, opj_end_decompress, opj_image_cmptparm_t,
-    opj_image_comp_t, opj_image_create, opj_image_destroy, opj_image_t, opj_read_header,
-    opj_set_default_decoder_parameters, opj_set_default_encoder_parameters, opj_set_error_handler,
-    opj_setup_decoder, opj_setup_encoder, opj_start_compress, opj_stream_create, opj_stream_destroy,
-    opj_stream_set_read_function, opj_stream_set_seek_function, opj_stream_set_skip_function,
-    opj_stream_set_user_data, opj_stream_set_user_data_length, opj_stream_set_write_function, opj_stream_t,
+    CODEC_FORMAT, COLOR_SPACE, opj_codec_t, opj_cparameters_t, opj_create_compress, opj_create_decompress,
+    opj_decode, opj_decoder_set_strict_mode, opj_destroy_codec, opj_dparameters_t, opj_encode,
+    opj_end_compress, opj_end_decompress, opj_image_cmptparm_t, opj_image_comp_t, opj_image_create,
+    opj_image_destroy, opj_image_t, opj_read_header, opj_set_default_decoder_parameters,
+    opj_set_default_encoder_parameters, opj_set_error_handler, opj_setup_decoder, opj_setup_encoder,
+    opj_start_compress, opj_stream_create, opj_stream_destroy, opj_stream_set_read_function,
+    opj_stream_set_seek_function, opj_stream_set_skip_function, opj_stream_set_user_data,
+    opj_stream_set_user_data_length, opj_stream_set_write_function, opj_stream_t,
 };
 
 use crate::codecs::samples::{Extension, in_frame, low_byte, low_word, needed_precision};
@@ -61,7 +61,6 @@ fn decode_as(
         opj_set_error_handler(codec.0, Some(keep_message), (&raw mut *message).cast());
         let mut parameters = Box::new(MaybeUninit::<opj_dparameters_t>::zeroed());
         opj_set_default_decoder_parameters(parameters.as_mut_ptr());
-        (*parameters.as_mut_ptr()).flags |= OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG;
         if opj_setup_decoder(codec.0, parameters.as_mut_ptr()) != YES
             || opj_decoder_set_strict_mode(codec.0, YES) != YES
         {
@@ -98,6 +97,8 @@ fn check(components: &[opj_image_comp_t], shape: &Shape) -> Result<(), &'static 
     }
 }
 
+/// The samples by pixel. A JP2 file's boxes may have changed the components meanwhile: their order is as it says, a
+/// palette in it is another image.
 fn gather(components: &[opj_image_comp_t], shape: &Shape) -> Result<Vec<u8>, &'static str> {
     check(components, shape)?;
     let mut out = Vec::new();

@@ -48,8 +48,8 @@ fn adobe(transform: u8) -> Vec<u8> {
 
 fn siz(size: [u32; 8], components: &[[u8; 3]]) -> Bytes {
     let count = u16::try_from(components.len()).unwrap();
-    let value =
-        [&[0, 0], size.map(u32::to_be_bytes).as_flattened(), &count.to_be_bytes(), components.as_flattened()];
+    let size = size.map(u32::to_be_bytes);
+    let value = [&[0, 0], size.as_flattened(), &count.to_be_bytes(), components.as_flattened()];
     Bytes::from([b"\xFF\x4F".to_vec(), segment(0x51, &value.concat()), b"\xFF\x52rest".to_vec()].concat())
 }
 
@@ -135,9 +135,12 @@ fn other_markers_stay_where_they_are() {
 fn planes_of_jpeg_ls_are_known_by_their_scan() {
     let colour = said(3, 5, 3, 8, Photometric::Rgb);
     let stream = jpeg(&[], 0xF7, 8, &[1, 2, 3]);
-    assert!(!checked(Family::JpegLs, stream, &colour).unwrap().0.by_plane);
+    let (announced, body) = checked(Family::JpegLs, stream.clone(), &colour).unwrap();
+    assert!(!announced.by_plane && body == stream);
     let scan = segment(0xDA, &[1, 1, 0, 0, 0, 0]);
     let head = frame_head(0xF7, 8, 3, 5, &[1, 2, 3]);
+    let open = stream.slice(..stream.len() - 1);
+    assert!(checked(Family::JpegLs, open, &colour).unwrap().1.ends_with(b"data\xFF\xFF\xD9"));
     let planes = Bytes::from([b"\xFF\xD8".to_vec(), head, scan].concat());
     assert!(checked(Family::JpegLs, planes, &colour).unwrap().0.by_plane);
 }

@@ -32,6 +32,16 @@ pub(super) struct Answer {
     pub(super) cpu: Duration,
 }
 
+/// What is left of a process behind a job.
+pub(super) enum Left {
+    /// It is there for the next one.
+    Ready(Box<Child>),
+    /// It said that it ends, and did.
+    Ended,
+    /// It broke down or was killed.
+    Lost,
+}
+
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The codec refuses the frame.
@@ -74,26 +84,35 @@ impl Child {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// One frame. Without the process itself it is no longer there.
+    /// One frame, and what is left of the process.
     pub(super) async fn work(
         mut self,
         request: &Request,
         frame: &[u8],
         time: Duration,
-    ) -> (Option<Self>, Result<Answer, Failure>) {
-        let done = match tokio::time::timeout(time, self.exchange(request, frame)).await {
-            Ok(done) => done.unwrap_or(Err(Failure::Died)),
-            Err(_) => Err(Failure::TimedOut),
-        };
-        if matches!(done, Err(Failure::Died | Failure::TimedOut)) {
-            self.kill().await;
-            return (None, done);
+    ) -> (Left, Result<Answer, Failure>) {
+        match tokio::time::timeout(time, self.exchange(request, frame)).await {
+            Ok(Ok((false, done))) => (Left::Ready(Box::new(self)), done),
+            Ok(Ok((true, done))) => {
+                self.end().await;
+                (Left::Ended, done)
+            }
+            failed => {
+                // Waits too, so that nothing of it is left.
+                drop(self.process.kill().await);
+                let failure = if failed.is_err() { Failure::TimedOut } else { Failure::Died };
+                (Left::Lost, Err(failure))
+            }
         }
-        (Some(self), done)
     }
 
-    /// Written and read at once: a process may end early, and must not be waited for then.
-    async fn exchange(&mut self, request: &Request, frame: &[u8]) -> io::Result<Result<Answer, Failure>> {
+    /// Written and read at once: a process may end early, and must not be waited for then. Whether the answer is
+    /// its last, and the answer.
+    async fn exchange(
+        &mut self,
+        request: &Request,
+        frame: &[u8],
+    ) -> io::Result<(bool, Result<Answer, Failure>)> {
         let (input, output) = (&mut self.input, &mut self.output);
         let write = async {
             input.write_all(&request.bytes()).await?;
@@ -113,10 +132,11 @@ impl Child {
             Ok((reply, bytes))
         };
         let ((), (reply, bytes)) = tokio::try_join!(write, read)?;
-        Ok(match reply.status {
+        let done = match reply.status {
             Status::Done => Ok(Answer { bytes, cpu: Duration::from_micros(reply.cpu_micros) }),
             Status::Refused => Err(Failure::Refused(String::from_utf8_lossy(&bytes).into_owned())),
-        })
+        };
+        Ok((reply.last, done))
     }
 
     /// Ends it by ending its input.
@@ -126,10 +146,5 @@ impl Child {
         if !matches!(tokio::time::timeout(END_WAIT, process.wait()).await, Ok(Ok(_))) {
             drop(process.kill().await);
         }
-    }
-
-    async fn kill(mut self) {
-        // Waits too, so that nothing of it is left.
-        drop(self.process.kill().await);
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::wire::{Codec, Request};
 use super::{Error, Room, Settings, Status};
-use child::{Child, Failure};
+use child::{Child, Failure, Left};
 
 /// Frames decoded or encoded by processes; labels `codec`, `outcome`.
 const JOBS: &str = "kymo_codec_jobs_total";
@@ -118,18 +118,12 @@ impl Pool {
         let request = Request { job, body_bytes: frame.len() as u64, ..request };
         let child = self.child().await?;
         let (process, began) = (child.id(), Instant::now());
-        let (kept, done) = child.work(&request, &frame, self.0.settings.time).await;
+        let (left, done) = child.work(&request, &frame, self.0.settings.time).await;
         histogram!(SECONDS, "codec" => codec.name()).record(began.elapsed().as_secs_f64());
-        if let Some(child) = kept {
-            let mut state = self.0.state.lock();
-            // Behind the stop nobody would end it.
-            if state.stopped {
-                state.processes.remove(&process);
-            } else {
-                state.idle.push(child);
-            }
-        } else {
-            self.lost(process);
+        match left {
+            Left::Ready(child) => self.ready(*child).await,
+            Left::Ended => drop(self.0.state.lock().processes.remove(&process)),
+            Left::Lost => self.lost(process),
         }
         let outcome = match done {
             Ok(answer) => {
@@ -180,6 +174,19 @@ impl Pool {
                 Err(Error::Stopped(why))
             }
         }
+    }
+
+    /// A process waits for the next job, unless there is none.
+    async fn ready(&self, child: Child) {
+        let child = {
+            let mut state = self.0.state.lock();
+            if !state.stopped {
+                return state.idle.push(child);
+            }
+            state.processes.remove(&child.id());
+            child
+        };
+        child.end().await;
     }
 
     /// A process broke down or was killed.

@@ -23,7 +23,7 @@ fn read(metadata: &Value) -> Result<Description, BadPixels> {
     Description::of_metadata(metadata.to_string().as_bytes())
 }
 
-fn with(tag: &str, value: Value) -> Value {
+fn with(tag: &str, value: &Value) -> Value {
     let mut metadata = ct();
     metadata[tag] = json!({ "vr": "US", "Value": [value] });
     metadata
@@ -31,7 +31,7 @@ fn with(tag: &str, value: Value) -> Value {
 
 /// A colour image of this kind.
 fn colour(photometric: &str, columns: u16, bits: u8) -> Description {
-    let mut metadata = with("00280002", 3.into());
+    let mut metadata = with("00280002", &3.into());
     metadata["00280004"]["Value"][0] = photometric.into();
     metadata["00280011"]["Value"][0] = columns.into();
     for (tag, value) in [("00280100", bits), ("00280101", bits), ("00280102", bits - 1), ("00280103", 0)] {
@@ -81,7 +81,7 @@ fn an_image_that_cannot_be_is_named() {
         ("00280006", vec![json!(2)], "Planar"),
     ] {
         for value in values {
-            let error = read(&with(tag, value.clone())).unwrap_err();
+            let error = read(&with(tag, &value)).unwrap_err();
             assert!(error.0.contains(named), "{tag} {value}: {error}");
         }
     }

@@ -49,7 +49,7 @@ fn frame(shape: &Description, seed: u64) -> Native {
 
 /// A frame that takes a codec seconds.
 fn slow_frame() -> Native {
-    let shape = shape(4000, 4000, 1, 16, 16);
+    let shape = shape(1600, 1600, 1, 16, 16);
     let mut bytes = vec![0; usize::try_from(shape.frame_bytes()).expect("a frame")];
     StdRng::seed_from_u64(1).fill_bytes(&mut bytes);
     Native { shape, bytes }
