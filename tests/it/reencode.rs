@@ -20,10 +20,10 @@ use crate::kit::process::Process;
 use crate::kit::served::{Answer, Served};
 
 const PATH: &str = "/v2/studies/1.2/series/1.3/instances/1.4";
-const GREY16: Image = Image { rows: 3, columns: 5, samples: 1, bits: 16, photometric: "MONOCHROME2" };
+pub(crate) const GREY16: Image = Image { rows: 3, columns: 5, samples: 1, bits: 16, photometric: "MONOCHROME2" };
 
 /// Something of every VR and every shape, at several depths.
-fn rich() -> Instance {
+pub(crate) fn rich() -> Instance {
     let inner = || {
         vec![
             Element::new(0x0008_0100, "SH", "T-1"),
@@ -63,7 +63,7 @@ fn rich() -> Instance {
         .element(0x0028_0103, "US", 1_u16)
 }
 
-fn scanned(file: &[u8]) -> Scanned {
+pub(crate) fn scanned(file: &[u8]) -> Scanned {
     let mut scanner = Scanner::new(Limits::default());
     scanner.feed(file).expect("the scanner passes it");
     scanner.finish().expect("the scanner passes it")
@@ -81,7 +81,7 @@ fn reencoded(file: &[u8], source: Source, step: usize) -> Vec<u8> {
     whole
 }
 
-fn read(file: &[u8]) -> DefaultDicomObject {
+pub(crate) fn read(file: &[u8]) -> DefaultDicomObject {
     dicom_object::from_reader(file).expect("the DICOM library reads it")
 }
 

@@ -9,12 +9,14 @@
 //! Elsewhere: how the geometry and the fragments are read (`dicom::scan`), decoding of pixels (`codecs`).
 
 mod build;
+mod cutter;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
 pub(super) use build::{Fragments, Geometry, PixelData};
+pub use cutter::FrameCutter;
 
 /// First byte of every encoded index.
 const FORMAT: u8 = 1;
@@ -122,6 +124,12 @@ impl FrameIndex {
             }
             Layout::Nowhere => None,
         }
+    }
+
+    /// Whether the frames are made of fragments.
+    #[must_use]
+    pub fn encapsulated(&self) -> bool {
+        matches!(self.layout, Layout::Fragments { .. })
     }
 
     /// Whether ranges count in the inflated dataset stream (deflated transfer syntax).

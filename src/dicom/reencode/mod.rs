@@ -1,16 +1,25 @@
 //! A stored file in Explicit VR Little Endian (`studies.md` §3.4), pushed through in slices.
 //!
-//! The file meta information keeps its elements but for its length and the transfer syntax ([`meta`]). What was
+//! The file meta information keeps its elements but for its length and the transfer syntax ([`meta()`]). What was
 //! deflated only needs to be inflated; datasets in Implicit VR or big endian go through a [`Reencoder`]: VRs as
 //! the scanner gives them, numbers and words turned around, sequences and items with delimiters. What Explicit VR
 //! cannot hold in its own VR becomes UN. Group lengths and zero bytes behind the dataset are left out. UN of
-//! undefined length holds Implicit VR Little Endian (PS3.5 §6.2.2) and is copied as it is.
+//! undefined length holds Implicit VR Little Endian (PS3.5 §6.2.2) and is copied as it is. A [`Transcoder`] puts
+//! other pixels in place of those there are.
 //!
 //! Invariant: memory does not grow with the file, and slices of any size give the same bytes.
 //! Invariant: only what the scanner has passed comes here; lengths and nesting are its to judge.
 //! Elsewhere: the walk it follows (`scan::dataset`), where the bytes come from (`blob`).
 
+mod edits;
+mod meta;
+
 use dicom_core::{Tag, VR};
+
+pub use edits::{Edits, Piece, PixelHeader, Transcoder, fragment};
+pub use meta::meta;
+
+use edits::Editing;
 
 use super::byte_order::{Turner, word_bytes};
 use super::scan::Stash;
@@ -21,9 +30,6 @@ use super::scan::vr::{
 /// The syntax everything becomes.
 pub const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
 
-const PREAMBLE_BYTES: usize = 132;
-const META_GROUP_LENGTH: Tag = Tag(0x0002, 0x0000);
-const META_TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
@@ -42,7 +48,7 @@ pub enum Source {
     BigEndian,
     /// Explicit VR Little Endian, deflated: inflated it is what is wanted.
     Deflated,
-    /// Explicit VR Little Endian, in a file that names a syntax for compressed pixels and has none.
+    /// Explicit VR Little Endian, as in every file of compressed pixels.
     Plain,
 }
 
@@ -65,53 +71,24 @@ impl Source {
         let plain = syntax.encoding == Encoding::EXPLICIT_LITTLE && !syntax.deflated;
         Self::of(transfer_syntax).or(plain.then_some(Self::Plain))
     }
+
+    /// The same for a dataset whose pixels are decoded anyway.
+    #[must_use]
+    pub fn of_any(transfer_syntax: &str) -> Self {
+        let syntax = syntax_of(transfer_syntax);
+        match syntax.encoding {
+            _ if syntax.deflated => Self::Deflated,
+            Encoding { explicit: false, .. } => Self::Implicit,
+            Encoding { big_endian: true, .. } => Self::BigEndian,
+            Encoding { explicit: true, big_endian: false } => Self::Plain,
+        }
+    }
 }
 
 /// Bytes that the scanner would not have passed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the dataset cannot be re-encoded beyond its byte {0}")]
 pub struct Broken(pub u64);
-
-/// The start of a file, up to its dataset, as it is when that is in `syntax`, one of Explicit VR Little Endian.
-///
-/// # Errors
-/// [`Broken`] when the bytes are no such start.
-pub fn meta(head: &[u8], syntax: &str) -> Result<Vec<u8>, Broken> {
-    let little = Encoding::EXPLICIT_LITTLE;
-    let broken = |at: usize| Broken(at as u64);
-    let mut elements = Vec::with_capacity(head.len() + 2);
-    let mut at = PREAMBLE_BYTES.min(head.len());
-    while at < head.len() {
-        let fixed = head.get(at..at + 8).ok_or(broken(at))?;
-        let tag = little.tag([fixed[0], fixed[1], fixed[2], fixed[3]]);
-        let vr = explicit_vr([fixed[4], fixed[5]]).ok_or(broken(at))?;
-        let (header, length) = if has_long_length(vr) {
-            let length = head.get(at + 8..at + 12).and_then(|bytes| bytes.first_chunk()).ok_or(broken(at))?;
-            (12, usize::try_from(little.u32(*length)).map_err(|_| broken(at))?)
-        } else {
-            (8, usize::from(little.u16([fixed[6], fixed[7]])))
-        };
-        let end = at.checked_add(header + length).filter(|end| *end <= head.len()).ok_or(broken(at))?;
-        match tag {
-            META_GROUP_LENGTH => {}
-            META_TRANSFER_SYNTAX => {
-                // Padded to an even length.
-                let value =
-                    [syntax.as_bytes(), &b"\0"[usize::from(syntax.len().is_multiple_of(2))..]].concat();
-                put_header(&mut elements, tag, VR::UI, value.len() as u32);
-                elements.extend_from_slice(&value);
-            }
-            _ => elements.extend_from_slice(&head[at..end]),
-        }
-        at = end;
-    }
-    let length = u32::try_from(elements.len()).map_err(|_| broken(at))?;
-    let mut meta = head.get(..PREAMBLE_BYTES).ok_or(broken(head.len()))?.to_vec();
-    put_header(&mut meta, META_GROUP_LENGTH, VR::UL, 4);
-    meta.extend_from_slice(&length.to_le_bytes());
-    meta.extend_from_slice(&elements);
-    Ok(meta)
-}
 
 /// Re-encodes one dataset pushed in slices.
 #[derive(Debug)]
@@ -122,6 +99,7 @@ pub struct Reencoder {
     levels: Vec<Level>,
     turner: Turner,
     out: Vec<u8>,
+    editing: Option<Box<Editing>>,
 }
 
 /// What the next byte belongs to.
@@ -152,6 +130,8 @@ enum Fate {
     Written,
     /// Copied byte for byte.
     Copied,
+    /// Pixels, handed out.
+    Reported,
     /// Left out.
     Dropped,
 }
@@ -178,28 +158,38 @@ impl Reencoder {
     /// For a dataset stored so; `None` for a deflated one, whose inflated bytes are what is wanted.
     #[must_use]
     pub fn new(source: Source) -> Option<Self> {
-        let encoding = match source {
-            Source::Implicit => Encoding::IMPLICIT_LITTLE,
-            Source::BigEndian => Encoding::EXPLICIT_BIG,
-            Source::Deflated | Source::Plain => return None,
-        };
-        let root = Level { kind: Kind::Dataset, end: None, encoding, fate: Fate::Written, signed: false };
-        Some(Self {
-            at: 0,
+        match source {
+            Source::Implicit => Some(Self::at(0, Encoding::IMPLICIT_LITTLE, Fate::Written)),
+            Source::BigEndian => Some(Self::at(0, Encoding::EXPLICIT_BIG, Fate::Written)),
+            Source::Deflated | Source::Plain => None,
+        }
+    }
+
+    /// For a dataset in `encoding` that begins `at` bytes into the file.
+    fn at(at: u64, encoding: Encoding, fate: Fate) -> Self {
+        let root = Level { kind: Kind::Dataset, end: None, encoding, fate, signed: false };
+        Self {
+            at,
             state: State::Element,
             stash: Stash::default(),
             levels: vec![root],
             turner: Turner::of_words(1),
             out: Vec::new(),
-        })
+            editing: None,
+        }
     }
 
     /// Takes the next bytes of the dataset; answers what they become.
     ///
     /// # Errors
     /// [`Broken`] where they cannot go on so.
-    pub fn feed(&mut self, mut input: &[u8]) -> Result<Vec<u8>, Broken> {
+    pub fn feed(&mut self, input: &[u8]) -> Result<Vec<u8>, Broken> {
         self.out.reserve(input.len());
+        self.walk(input)?;
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    fn walk(&mut self, mut input: &[u8]) -> Result<(), Broken> {
         while !input.is_empty() {
             match self.state {
                 State::Element => self.element(&mut input)?,
@@ -211,14 +201,17 @@ impl Reencoder {
                     match fate {
                         Fate::Written => self.turner.turn(taken, &mut self.out),
                         Fate::Copied => self.out.extend_from_slice(taken),
+                        Fate::Reported => self.report(taken),
                         Fate::Dropped => {}
                     }
                     self.enter_value(left - taken.len() as u64, fate);
                 }
                 State::FragmentValue { left, fate } => {
                     let taken = self.take(&mut input, left);
-                    if fate != Fate::Dropped {
-                        self.out.extend_from_slice(taken);
+                    match fate {
+                        Fate::Written | Fate::Copied => self.out.extend_from_slice(taken),
+                        Fate::Reported => self.report(taken),
+                        Fate::Dropped => {}
                     }
                     self.enter_fragment(left - taken.len() as u64, fate);
                 }
@@ -228,7 +221,7 @@ impl Reencoder {
                 }
             }
         }
-        Ok(std::mem::take(&mut self.out))
+        Ok(())
     }
 
     /// The dataset is complete.
@@ -276,7 +269,7 @@ impl Reencoder {
             let vr = if fate == Fate::Written { implicit_vr(tag, signed) } else { VR::UN };
             (vr, encoding.u32(self.stash.four(4)))
         };
-        let fate = if fate == Fate::Written && is_dropped(tag) { Fate::Dropped } else { fate };
+        let fate = self.fate_of(tag, fate);
         match (vr, length) {
             (VR::OB | VR::OW, UNDEFINED) => self.begin_fragments(tag, vr, fate),
             (VR::UN, UNDEFINED) if tag == PIXEL_DATA => self.begin_fragments(tag, VR::OB, fate),
@@ -292,18 +285,33 @@ impl Reencoder {
     }
 
     fn begin_value(&mut self, tag: Tag, vr: VR, length: u32, fate: Fate) {
-        self.put_read(fate);
-        if fate == Fate::Written {
-            let vr = vr_for(vr, length);
-            put_header(&mut self.out, tag, vr, length);
-            let word = if self.top().encoding.big_endian { word_bytes(vr) } else { 1 };
-            self.turner = Turner::of_words(word);
-            if (tag, vr, length) == (PIXEL_REPRESENTATION, VR::US, 2) {
-                self.state = State::PixelRepresentation;
-                return;
+        let words = |vr| Turner::of_words(if self.top().encoding.big_endian { word_bytes(vr) } else { 1 });
+        match fate {
+            Fate::Written => {
+                let vr = vr_for(vr, length);
+                self.turner = words(vr);
+                put_header(&mut self.out, tag, vr, length);
+                if (tag, vr, length) == (PIXEL_REPRESENTATION, VR::US, 2) {
+                    self.state = State::PixelRepresentation;
+                    return;
+                }
             }
+            Fate::Reported => {
+                self.turner = words(vr);
+                self.begin_pixels();
+            }
+            Fate::Copied | Fate::Dropped => self.put_read(fate),
         }
         self.enter_value(u64::from(length), fate);
+    }
+
+    /// What becomes of an element of the innermost dataset.
+    fn fate_of(&mut self, tag: Tag, fate: Fate) -> Fate {
+        match &mut self.editing {
+            Some(editing) if self.levels.len() == 1 => editing.fate_of(tag, fate, &mut self.out),
+            Some(_) | None if fate == Fate::Written && is_dropped(tag) => Fate::Dropped,
+            Some(_) | None => fate,
+        }
     }
 
     fn pixel_representation(&mut self, input: &mut &[u8]) {
@@ -392,9 +400,13 @@ impl Reencoder {
     }
 
     fn begin_fragments(&mut self, tag: Tag, vr: VR, fate: Fate) {
-        self.put_read(fate);
-        if fate == Fate::Written {
-            put_header(&mut self.out, tag, vr, UNDEFINED);
+        match fate {
+            Fate::Written => put_header(&mut self.out, tag, vr, UNDEFINED),
+            Fate::Reported => {
+                self.turner = Turner::of_words(1);
+                self.begin_pixels();
+            }
+            Fate::Copied | Fate::Dropped => self.put_read(fate),
         }
         self.state = State::Fragment(fate);
     }
@@ -411,8 +423,14 @@ impl Reencoder {
         }
         self.stash.have = 0;
         match tag {
-            ITEM if length != UNDEFINED => self.enter_fragment(u64::from(length), fate),
-            SEQUENCE_END => self.settle(),
+            ITEM if length != UNDEFINED => {
+                self.begin_fragment();
+                self.enter_fragment(u64::from(length), fate);
+            }
+            SEQUENCE_END => {
+                self.end_value(fate);
+                self.settle();
+            }
             _ => return Err(self.broken()),
         }
         Ok(())
@@ -421,10 +439,16 @@ impl Reencoder {
     fn enter_value(&mut self, left: u64, fate: Fate) {
         self.state = State::Value { left, fate };
         if left == 0 {
-            if fate == Fate::Written {
-                self.turner.end(&mut self.out);
-            }
+            self.end_value(fate);
             self.settle();
+        }
+    }
+
+    fn end_value(&mut self, fate: Fate) {
+        match fate {
+            Fate::Written => self.turner.end(&mut self.out),
+            Fate::Reported => self.end_pixels(),
+            Fate::Copied | Fate::Dropped => {}
         }
     }
 
