@@ -105,6 +105,9 @@ pub(super) enum Error {
     /// Pixels that cannot be had.
     #[error("Not acceptable: {0}.")]
     Codec(#[from] codecs::Error),
+    /// Pixels that cannot be had in the transfer syntax asked for.
+    #[error("Not acceptable: {0}; ask for transfer-syntax=*.")]
+    Transcode(codecs::Error),
     /// Nothing there.
     #[error("{0} is not found.")]
     NotFound(&'static str),
@@ -177,7 +180,7 @@ impl Error {
             Self::Submit(error) => submit_status(error),
             Self::Read(error) => read_status(error),
             Self::Blob(error) => blob_status(error),
-            Self::Codec(error) => codec_status(error),
+            Self::Codec(error) | Self::Transcode(error) => codec_status(error),
             Self::TooLate | Self::CatchingUp(_) | Self::NotVisibleYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Search(error) => search_status(error),
             Self::Internal(_) | Self::Metadata(_) => StatusCode::INTERNAL_SERVER_ERROR,

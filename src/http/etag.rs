@@ -31,9 +31,10 @@ impl EntityTag {
         }
     }
 
-    /// The same in another encoding than it is stored in: other bytes, another tag.
-    pub(super) fn reencoded(mut self) -> Self {
-        self.tag.push_str("-reencoded");
+    /// The same in another transfer syntax than it is stored in: other bytes, another tag.
+    pub(super) fn encoded_as(mut self, transfer_syntax: &str) -> Self {
+        self.tag.push('-');
+        self.tag.push_str(&transfer_syntax.replace('.', "-"));
         self
     }
 
@@ -116,6 +117,7 @@ mod tests {
         let value = |tag: EntityTag| tag.header()[0].1.clone();
         assert_eq!(value(EntityTag::of_version(12, Form::Single, "a/b")), "\"12\"");
         assert_eq!(value(EntityTag::of_version(12, Form::Multipart, "a/b")), "W/\"12-a-b\"");
-        assert_eq!(value(EntityTag::of_version(12, Form::Single, "a/b").reencoded()), "\"12-reencoded\"");
+        let tag = EntityTag::of_version(12, Form::Single, "a/b");
+        assert_eq!(value(tag.encoded_as("1.2.840.10008.1.2.1")), "\"12-1-2-840-10008-1-2-1\"");
     }
 }

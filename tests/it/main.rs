@@ -32,6 +32,7 @@ mod slow;
 mod store;
 mod surface;
 mod tidy;
+mod transcode;
 mod tutorial;
 mod upserts;
 mod validation;

@@ -18,9 +18,11 @@ use crate::kit::dicom::{
 };
 use crate::kit::process::Process;
 use crate::kit::served::{Answer, Served};
+use crate::transcode::RLE;
 
 const PATH: &str = "/v2/studies/1.2/series/1.3/instances/1.4";
-pub(crate) const GREY16: Image = Image { rows: 3, columns: 5, samples: 1, bits: 16, photometric: "MONOCHROME2" };
+pub(crate) const GREY16: Image =
+    Image { rows: 3, columns: 5, samples: 1, bits: 16, photometric: "MONOCHROME2" };
 
 /// Something of every VR and every shape, at several depths.
 pub(crate) fn rich() -> Instance {
@@ -86,7 +88,7 @@ pub(crate) fn read(file: &[u8]) -> DefaultDicomObject {
 }
 
 /// Every element of a dataset with its bytes in little endian, whatever its VR, by path.
-fn flat(dataset: &InMemDicomObject, path: &str, out: &mut Vec<(String, Vec<u8>)>) {
+pub(crate) fn flat(dataset: &InMemDicomObject, path: &str, out: &mut Vec<(String, Vec<u8>)>) {
     for element in dataset {
         let tag = element.header().tag;
         let path = format!("{path}/{tag}");
@@ -285,10 +287,10 @@ async fn a_dataset_without_pixels_can_be_had_in_any_syntax_that_can_be_named() {
     let study = "multipart/related; type=\"application/dicom\"";
     let all = archive.get("/v2/studies/1.2").accept(study).send().await;
     assert_eq!((all.status, all.parts().len()), (200, 4));
-    // One image that would have to be decoded stops all.
+    // One image that nothing decodes stops all.
     let fragments = [vec![vec![1, 2, 3, 4]]];
     let image = Instance::new("1.2", "1.3", "1.5").fragments(GREY16, &fragments, Offsets::Absent);
-    archive.stored(&image.syntax(LOSSLESS).part10()).await;
+    archive.stored(&image.syntax("1.2.840.10008.1.2.4.92").part10()).await;
     assert_eq!(archive.get("/v2/studies/1.2").accept(study).send().await.status, 406);
 }
 
@@ -352,7 +354,7 @@ fn frames_of(file: &[u8], family: &Family) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn every_native_family_can_be_had_in_explicit_little_endian_and_no_other() {
+async fn every_family_of_real_pixels_can_be_had_in_explicit_little_endian_and_no_other() {
     let archive = Served::start().await;
     let sources = [IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED];
     let mut served = 0;
@@ -364,7 +366,9 @@ async fn every_native_family_can_be_had_in_explicit_little_endian_and_no_other()
             continue;
         }
         if !sources.contains(&family.transfer_syntax.as_str()) {
-            assert_eq!(got.status, 406, "{}: encapsulated or unknown to us", family.name);
+            // Codestreams of the kit are made up but for RLE, of which `transcode` tells more.
+            let status = if family.transfer_syntax == RLE { 200 } else { 406 };
+            assert_eq!(got.status, status, "{}: {got:?}", family.name);
             continue;
         }
         assert_eq!(got.status, 200, "{}: {got:?}", family.name);
@@ -444,10 +448,10 @@ async fn several_instances_are_re_encoded_when_all_can_be() {
         assert_eq!(parts.len(), 4);
     }
     // One that cannot be, and nothing is sent.
-    let jpeg = Instance::new("1.2", "1.3", "1.4.9")
-        .fragments(GREY16, &[vec![b"\xFF\xD8\xFF\xD9".to_vec()]], Offsets::Absent)
-        .syntax("1.2.840.10008.1.2.4.50");
-    archive.stored(&jpeg.part10()).await;
+    let undecodable = Instance::new("1.2", "1.3", "1.4.9")
+        .fragments(GREY16, &[vec![b"\xFF\x4F\xFF\x51".to_vec()]], Offsets::Absent)
+        .syntax("1.2.840.10008.1.2.4.92");
+    archive.stored(&undecodable.part10()).await;
     let answer = archive.get("/v2/studies/1.2").accept(plain).send().await;
     assert_eq!(answer.status, 406, "{answer:?}");
     assert!(answer.text().contains("transfer-syntax=*"), "{answer:?}");

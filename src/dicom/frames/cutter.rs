@@ -82,7 +82,9 @@ mod tests {
         let (mut cutter, mut cut) = (FrameCutter::default(), Vec::new());
         for (n, piece) in pixels.chunks(step).enumerate() {
             let at = first + (n * step) as u64;
-            cut.extend(cutter.feed(frames, at, &Bytes::copy_from_slice(piece)).iter().map(|frame| frame.to_vec()));
+            cut.extend(
+                cutter.feed(frames, at, &Bytes::copy_from_slice(piece)).iter().map(|frame| frame.to_vec()),
+            );
         }
         (cut, cutter.is_complete(frames))
     }
@@ -142,7 +144,11 @@ mod tests {
             (native(100, 4, 1, 1), 0, false),
             (FrameIndex { inflated_from: None, count: 1, layout: Layout::Nowhere }, 0, false),
             (
-                FrameIndex { inflated_from: None, count: 1, layout: Layout::Bits { first: 0, bits: 15, present: 1 } },
+                FrameIndex {
+                    inflated_from: None,
+                    count: 1,
+                    layout: Layout::Bits { first: 0, bits: 15, present: 1 },
+                },
                 0,
                 false,
             ),

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use dicom_core::{Tag, VR};
 
+use super::written::{put_delimiter, put_header};
 use super::{
-    Broken, Encoding, Fate, ITEM, PIXEL_DATA, Reencoder, SEQUENCE_END, Source, UNDEFINED, is_dropped, put_delimiter,
-    put_header,
+    Broken, Encoding, Fate, ITEM, PIXEL_DATA, Reencoder, SEQUENCE_END, Source, UNDEFINED, is_dropped,
 };
 
 const PHOTOMETRIC_INTERPRETATION: Tag = Tag(0x0028, 0x0004);

@@ -5,7 +5,8 @@
 
 use dicom_core::{Tag, VR};
 
-use super::{Broken, put_header};
+use super::Broken;
+use super::written::put_header;
 use crate::dicom::scan::vr::{Encoding, explicit_vr, has_long_length};
 
 const PREAMBLE_BYTES: usize = 132;

@@ -13,6 +13,7 @@
 
 mod edits;
 mod meta;
+mod written;
 
 use dicom_core::{Tag, VR};
 
@@ -20,12 +21,11 @@ pub use edits::{Edits, Piece, PixelHeader, Transcoder, fragment};
 pub use meta::meta;
 
 use edits::Editing;
+use written::{put_delimiter, put_header, vr_for};
 
 use super::byte_order::{Turner, word_bytes};
 use super::scan::Stash;
-use super::scan::vr::{
-    Encoding, SHORT_VALUE_BYTES, explicit_vr, has_long_length, implicit_vr, is_bulk, number_bytes, syntax_of,
-};
+use super::scan::vr::{Encoding, explicit_vr, has_long_length, implicit_vr, syntax_of};
 
 /// The syntax everything becomes.
 pub const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
@@ -486,37 +486,7 @@ impl Reencoder {
     }
 }
 
-/// The VR in which Explicit VR can hold a value of this length: its own, or UN for one that its length field does
-/// not hold or that is no whole count of numbers (PS3.5 §6.2.2).
-fn vr_for(vr: VR, length: u32) -> VR {
-    let holds = length <= SHORT_VALUE_BYTES || has_long_length(vr);
-    let whole = is_bulk(vr) || length.is_multiple_of(number_bytes(vr).0);
-    if holds && whole { vr } else { VR::UN }
-}
-
 /// Group lengths, which would not be right any more, and group 0002 in an item.
 fn is_dropped(tag: Tag) -> bool {
     tag.element() == 0 || tag.group() == 2
-}
-
-fn put_header(out: &mut Vec<u8>, tag: Tag, vr: VR, length: u32) {
-    put_tag(out, tag);
-    out.extend_from_slice(&vr.to_bytes());
-    if has_long_length(vr) {
-        out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&length.to_le_bytes());
-    } else {
-        let length = u16::try_from(length).expect("longer values were given a VR with a 32-bit length");
-        out.extend_from_slice(&length.to_le_bytes());
-    }
-}
-
-fn put_delimiter(out: &mut Vec<u8>, tag: Tag, length: u32) {
-    put_tag(out, tag);
-    out.extend_from_slice(&length.to_le_bytes());
-}
-
-fn put_tag(out: &mut Vec<u8>, tag: Tag) {
-    out.extend_from_slice(&tag.group().to_le_bytes());
-    out.extend_from_slice(&tag.element().to_le_bytes());
 }

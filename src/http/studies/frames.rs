@@ -1,12 +1,14 @@
-//! Frames of one instance (WADO-RS, PS3.18 §10.4.1.1.6; `studies.md` §3.5), as they are stored.
+//! Frames of one instance (WADO-RS, PS3.18 §10.4.1.1.6; `studies.md` §3.5).
 //!
 //! Native little endian frames are the same bytes in every such syntax, so they answer a request for
-//! Explicit VR Little Endian too; those of big endian files are turned around. Everything else goes out in the
-//! syntax it is stored in, or not at all.
+//! Explicit VR Little Endian too; those of big endian files are turned around. In any other syntax than the stored
+//! one they are decoded and encoded, lossless only.
 //!
 //! Invariant: frames are read only as the client takes them; a bit-packed one is shifted as it passes.
-//! Elsewhere: where frames lie (`dicom::frames`), the reading of their bytes (`values`).
+//! Elsewhere: where frames lie (`dicom::frames`), the reading of their bytes (`values`), what becomes what
+//! (`transcoded`).
 
+use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,13 +19,16 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::one_frame::{one_after_the_other, open};
+use super::one_frame::{frame_bytes, one_after_the_other, open};
 use super::retrieve::{content_type, header_value, multipart_type};
+use super::transcoded::{AHEAD, FrameChange, PIXELS};
 use super::values::{Data, Values};
 use super::{broken, not_found};
 use crate::archive::{Framed, LiveInstance, ReadError};
+use crate::codecs::Codecs;
 use crate::dicom::byte_order::Turner;
 use crate::dicom::frames::FrameSource;
+use crate::dicom::pixels::feasible::Encoding;
 use crate::dicom::scan::BulkElement;
 use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
@@ -39,8 +44,6 @@ const DEFLATED_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
 const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 /// So often the frames of one list are inflated from the beginning again.
 const TURNS_BACK: usize = 16;
-/// Paths of the elements that hold pixels.
-pub(super) const PIXELS: [&str; 3] = ["7FE00008", "7FE00009", "7FE00010"];
 
 /// GET `…/instances/{instance}/frames/{list}`.
 pub(in crate::http) async fn frames(
@@ -66,13 +69,24 @@ pub(in crate::http) async fn frames(
     if framed.frames.inflated() && turns_back > TURNS_BACK {
         return Err(Error::FramesToAndFro { allowed: TURNS_BACK });
     }
-    let selected = accepted.choose(|selected| {
-        is_enough(selected) && selected.syntax != Syntax::AsStored && is_stored_so(selected.syntax, &live)
-    })?;
-    let syntax = delivered(selected.syntax, &live.transfer_syntax)?;
+    let as_stored = |selected: &Selected| {
+        is_enough(selected)
+            && matches!(selected.syntax, Syntax::Named(named) if named == live.transfer_syntax)
+    };
+    let encoded = |selected: &Selected| {
+        is_enough(selected)
+            && matches!(selected.syntax, Syntax::Named(named) if Encoding::of(named).is_some())
+    };
+    // What is stored so comes first.
+    let selected = accepted.choose(as_stored).or_else(|_| accepted.choose(encoded))?;
+    let (syntax, encoding) = delivered(selected.syntax, &live.transfer_syntax)?;
+    let change = match encoding {
+        Some(wanted) => Some(FrameChange::of(&app, &live, &framed, wanted).await?),
+        None => None,
+    };
     let turned = live.transfer_syntax == EXPLICIT_BIG_ENDIAN && syntax != EXPLICIT_BIG_ENDIAN;
     let tag = EntityTag::of_version(live.version, selected.form, selected.media);
-    let tag = if turned { tag.reencoded() } else { tag };
+    let tag = if turned || change.is_some() { tag.encoded_as(syntax) } else { tag };
     if let Some(known) = tag.not_modified(&headers) {
         return Ok(known);
     }
@@ -83,33 +97,35 @@ pub(in crate::http) async fn frames(
     }
     values.check().await?;
     let frames = Frames { values, framed };
-    let answer = match selected.form {
-        Form::Single => frames.single(numbers[0], &kind, &tag, &method, &headers).await,
-        Form::Multipart => frames.several(numbers, selected, kind, &app, &method).await,
+    let answer = match (selected.form, change) {
+        (Form::Single, Some(change)) => {
+            Changed::of(frames, change, &app).single(numbers[0], &kind, &method).await
+        }
+        (Form::Multipart, Some(change)) => {
+            Changed::of(frames, change, &app).several(numbers, selected, kind, &app, &method).await
+        }
+        (Form::Single, None) => frames.single(numbers[0], &kind, &tag, &method, &headers).await,
+        (Form::Multipart, None) => frames.several(numbers, selected, kind, &app, &method).await,
     };
     Ok((tag.header(), answer?).into_response())
 }
 
-fn is_stored_so(syntax: Syntax, live: &LiveInstance) -> bool {
-    syntax == Syntax::AsStored || matches!(syntax, Syntax::Named(named) if named == live.transfer_syntax)
-}
-
-/// The syntax in which a frame stored in `stored` goes out.
-fn delivered(wanted: Syntax, stored: &str) -> Result<&str, Error> {
-    let unasked = Error::NotAcceptable("the frames are not stored in this transfer syntax; ask for *");
+/// The syntax in which a frame stored in `stored` goes out, and the encoding if it has to be decoded for that.
+fn delivered(wanted: Syntax, stored: &str) -> Result<(&str, Option<Encoding>), Error> {
     match wanted {
         // What was deflated is the dataset; the frame in it is native.
-        Syntax::AsStored if stored == DEFLATED_LITTLE_ENDIAN => Ok(EXPLICIT_LITTLE_ENDIAN),
-        Syntax::AsStored => Ok(stored),
-        Syntax::Named(EXPLICIT_LITTLE_ENDIAN) => match stored {
-            EXPLICIT_LITTLE_ENDIAN
-            | IMPLICIT_LITTLE_ENDIAN
-            | DEFLATED_LITTLE_ENDIAN
-            | EXPLICIT_BIG_ENDIAN => Ok(EXPLICIT_LITTLE_ENDIAN),
-            _ => Err(unasked),
+        Syntax::AsStored if stored == DEFLATED_LITTLE_ENDIAN => Ok((EXPLICIT_LITTLE_ENDIAN, None)),
+        Syntax::AsStored => Ok((stored, None)),
+        Syntax::Named(named) if named == stored => Ok((named, None)),
+        Syntax::Named(EXPLICIT_LITTLE_ENDIAN)
+            if [IMPLICIT_LITTLE_ENDIAN, DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN].contains(&stored) =>
+        {
+            Ok((EXPLICIT_LITTLE_ENDIAN, None))
+        }
+        Syntax::Named(named) => match Encoding::of(named) {
+            Some(encoding) => Ok((named, Some(encoding))),
+            None => Err(Error::NotAcceptable("the frames are not stored in this transfer syntax; ask for *")),
         },
-        Syntax::Named(named) if named == stored => Ok(named),
-        Syntax::Named(_) => Err(unasked),
     }
 }
 
@@ -199,6 +215,67 @@ impl Frames {
     }
 }
 
+/// The frames of one file in another syntax.
+struct Changed {
+    frames: Arc<Frames>,
+    change: Arc<FrameChange>,
+    codecs: Codecs,
+}
+
+impl Changed {
+    fn of(frames: Frames, change: FrameChange, app: &App) -> Self {
+        Self { frames: Arc::new(frames), change: Arc::new(change), codecs: app.codecs.clone() }
+    }
+
+    /// One frame is in memory whole, so its length is known; where it is known before, HEAD tells it, too.
+    async fn single(self, number: u32, kind: &str, method: &Method) -> Result<Response, Error> {
+        let head = [(CONTENT_TYPE, header_value(kind))];
+        if *method == Method::HEAD {
+            let length = self.change.length_bytes().map(|bytes| [(CONTENT_LENGTH, HeaderValue::from(bytes))]);
+            return Ok((head, length, left_out()).into_response());
+        }
+        let most = self.codecs.limits().frame_bytes;
+        let frame = frame_bytes(&self.frames.values, &self.frames.framed, number, most).await?;
+        Ok((head, self.change.apply(&self.codecs, frame).await?).into_response())
+    }
+
+    /// [`AHEAD`] frames are worked on at once; they are read one after the other, as those of a deflated file
+    /// have to be.
+    async fn several(
+        self,
+        numbers: Vec<u32>,
+        selected: Selected,
+        kind: String,
+        app: &App,
+        method: &Method,
+    ) -> Result<Response, Error> {
+        let boundary = app.archive.new_id().simple().to_string();
+        let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
+        if *method == Method::HEAD {
+            return Ok((head, left_out()).into_response());
+        }
+        let (frames, most) = (self.frames, self.codecs.limits().frame_bytes);
+        let stored = stream::iter(numbers).then(move |number| {
+            let frames = Arc::clone(&frames);
+            async move { frame_bytes(&frames.values, &frames.framed, number, most).await }
+        });
+        let (change, codecs) = (self.change, self.codecs);
+        let changed = stored.map(move |frame| {
+            let (change, codecs) = (Arc::clone(&change), codecs.clone());
+            async move { change.apply(&codecs, frame?).await }
+        });
+        let mut changed = changed.buffered(AHEAD).boxed();
+        // Encoded before the answer begins, so that a failure still has a status.
+        let first = changed.next().await.expect("a list of frames has a number")?;
+        let frames = stream::once(ready(Ok(first))).chain(changed.map_err(broken));
+        let parts = frames.map_ok(move |frame| Part {
+            content_type: kind.clone(),
+            data: stream::once(ready(Ok(frame))).boxed(),
+        });
+        Ok((head, multipart::body(&boundary, parts)).into_response())
+    }
+}
+
 /// The bytes `wanted` of what lies at `ranges`, one after the other.
 fn part_of(ranges: &[Range<u64>], wanted: &Range<u64>) -> Vec<Range<u64>> {
     let (mut parts, mut before) = (Vec::new(), 0);
@@ -238,18 +315,29 @@ mod tests {
     fn native_little_endian_frames_are_the_same_in_every_such_syntax() {
         let explicit = Syntax::Named(EXPLICIT_LITTLE_ENDIAN);
         let jpeg_2000 = Syntax::Named("1.2.840.10008.1.2.4.90");
+        let lossless = |syntax, encoding| Some((syntax, Some(encoding)));
         for (wanted, stored, expected) in [
-            (Syntax::AsStored, "1.2.840.10008.1.2.4.50", Some("1.2.840.10008.1.2.4.50")),
-            (Syntax::AsStored, "1.2.840.10008.1.2", Some("1.2.840.10008.1.2")),
-            (Syntax::AsStored, "1.2.840.10008.1.2.1.99", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2.1", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2.1.99", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2.2", Some("1.2.840.10008.1.2.1")),
-            (explicit, "1.2.840.10008.1.2.4.50", None),
-            (jpeg_2000, "1.2.840.10008.1.2.4.90", Some("1.2.840.10008.1.2.4.90")),
-            (jpeg_2000, "1.2.840.10008.1.2.4.91", None),
-            (jpeg_2000, "1.2.840.10008.1.2.1", None),
+            (Syntax::AsStored, "1.2.840.10008.1.2.4.50", Some(("1.2.840.10008.1.2.4.50", None))),
+            (Syntax::AsStored, "1.2.840.10008.1.2", Some(("1.2.840.10008.1.2", None))),
+            (Syntax::AsStored, "1.2.840.10008.1.2.1.99", Some(("1.2.840.10008.1.2.1", None))),
+            (explicit, "1.2.840.10008.1.2.1", Some(("1.2.840.10008.1.2.1", None))),
+            (explicit, "1.2.840.10008.1.2", Some(("1.2.840.10008.1.2.1", None))),
+            (explicit, "1.2.840.10008.1.2.1.99", Some(("1.2.840.10008.1.2.1", None))),
+            (explicit, "1.2.840.10008.1.2.2", Some(("1.2.840.10008.1.2.1", None))),
+            (explicit, "1.2.840.10008.1.2.4.50", lossless("1.2.840.10008.1.2.1", Encoding::ExplicitLittle)),
+            (jpeg_2000, "1.2.840.10008.1.2.4.90", Some(("1.2.840.10008.1.2.4.90", None))),
+            (
+                jpeg_2000,
+                "1.2.840.10008.1.2.4.91",
+                lossless("1.2.840.10008.1.2.4.90", Encoding::Jpeg2000Lossless),
+            ),
+            (
+                jpeg_2000,
+                "1.2.840.10008.1.2.1",
+                lossless("1.2.840.10008.1.2.4.90", Encoding::Jpeg2000Lossless),
+            ),
+            (Syntax::Named("1.2.840.10008.1.2.4.91"), "1.2.840.10008.1.2.4.90", None),
+            (Syntax::Named("1.2.840.10008.1.2.4.50"), "1.2.840.10008.1.2.1", None),
         ] {
             assert_eq!(delivered(wanted, stored).ok(), expected, "{wanted:?} of {stored}");
         }

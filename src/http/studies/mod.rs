@@ -85,7 +85,7 @@ fn not_found(scope: &Scope) -> Error {
 }
 
 /// One line in the log where an answer that has begun breaks off.
-fn broken(error: ReadError) -> ReadError {
+fn broken<E: std::fmt::Display>(error: E) -> E {
     tracing::error!(error = %error, "an answer breaks off");
     error
 }

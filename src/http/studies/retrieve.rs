@@ -3,7 +3,8 @@
 //! Invariant: files are read only as the client takes them, and every byte sent has been checked. What is
 //! missing or changed among the first page of files shows as a status, later it breaks the connection.
 //! Invariant: whether every instance can be had in the syntax asked for is decided before the first byte.
-//! Elsewhere: single frames (`frames`), the choice of form and syntax (`http::accept`), re-encoding (`reencoded`).
+//! Elsewhere: single frames (`frames`), the choice of form and syntax (`http::accept`), other syntaxes than the
+//! stored one (`reencoded`, `transcoded`).
 
 use std::collections::BTreeMap;
 
@@ -12,17 +13,14 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::frames::PIXELS;
-use super::{Pages, broken, reencoded};
-use crate::archive::{Archive, LiveInstance, Located, ReadError};
-use crate::blob::Blobs;
-use crate::dicom::reencode::Source;
-use crate::dicom::scan::BulkElement;
+use super::transcoded::{Change, Data, keeping_pixels};
+use super::{Pages, broken, reencoded, transcoded};
+use crate::archive::{LiveInstance, Located, ReadError};
+use crate::dicom::pixels::feasible::Encoding;
 use crate::dicom::uid::Uid;
-use crate::http::accept::{Accepted, EXPLICIT_LITTLE_ENDIAN, Form, Resource, Selected, Syntax};
+use crate::http::accept::{Accepted, Form, Resource, Selected, Syntax};
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
 use crate::http::etag::EntityTag;
@@ -48,12 +46,18 @@ pub(in crate::http) async fn retrieve(
     let page = pages.first().await?;
     let stored =
         if accepted.names_a_syntax() { Stored::of(&page, pages.clone()).await? } else { Stored::default() };
-    let selected = accepted.choose(|selected| match selected.syntax {
+    let as_stored = |selected: &Selected| match selected.syntax {
         Syntax::AsStored => true,
         Syntax::Named(named) => stored.only_in(named),
-    })?;
+    };
+    let encoded = |selected: &Selected| match selected.syntax {
+        Syntax::AsStored => true,
+        Syntax::Named(named) => Encoding::of(named).is_some(),
+    };
+    // What is stored so comes first.
+    let selected = accepted.choose(as_stored).or_else(|_| accepted.choose(encoded))?;
     if let Syntax::Named(wanted) = selected.syntax {
-        stored.can_be_had_in(&app, wanted, &page, pages.clone()).await?;
+        stored.can_be_had_in(&app, wanted, pages.clone()).await?;
     }
     let tag = match resource {
         Resource::Instance => Some(tag_of(&page[0], selected)),
@@ -76,7 +80,7 @@ pub(in crate::http) async fn retrieve(
 fn tag_of(live: &LiveInstance, selected: Selected) -> EntityTag {
     let tag = EntityTag::of_version(live.version, selected.form, selected.media);
     match selected.syntax {
-        Syntax::Named(wanted) if wanted != live.transfer_syntax => tag.reencoded(),
+        Syntax::Named(wanted) if wanted != live.transfer_syntax => tag.encoded_as(wanted),
         Syntax::Named(_) | Syntax::AsStored => tag,
     }
 }
@@ -112,102 +116,75 @@ impl Stored {
         self.0.keys().all(|stored| stored == syntax)
     }
 
-    /// Passes when every instance can be sent in `wanted`: decided for all of them before the first byte.
-    async fn can_be_had_in(
-        &self,
-        app: &App,
-        wanted: &str,
-        page: &[LiveInstance],
-        pages: Pages,
-    ) -> Result<(), Error> {
+    /// Passes when every instance behind the first page can be sent in `wanted`, and none of all is too large: decided
+    /// before the first byte, as it is for those of the first page when they are [`checked`].
+    async fn can_be_had_in(&self, app: &App, wanted: &str, mut pages: Pages) -> Result<(), Error> {
         let limit_bytes = app.settings.transcode_bytes;
         let others = || self.0.iter().filter(|(stored, _)| *stored != wanted);
         if others().any(|(_, largest)| *largest > limit_bytes) {
             return Err(Error::NotAcceptable("too large to be transcoded; ask for transfer-syntax=*"));
         }
-        if others().all(|(stored, _)| with_pixels(stored, wanted).is_some()) {
+        if others().all(|(stored, _)| keeping_pixels(stored, wanted).is_some()) {
             return Ok(());
         }
-        // What is left can be had only if there are no pixels to decode; as a rule the first one has some.
-        let (mut page, mut pages) = (page.to_vec(), pages);
-        while !page.is_empty() {
-            for live in page.iter().filter(|live| live.transfer_syntax != wanted) {
-                if source_for(&app.archive, live, wanted).await?.is_none() {
-                    return Err(Error::NotAcceptable(
-                        "not stored in this transfer syntax, nor can it be transcoded; ask for transfer-syntax=*",
-                    ));
-                }
+        loop {
+            let page = pages.next().await?;
+            if page.is_empty() {
+                return Ok(());
             }
-            page = pages.next().await?;
+            let others = page.into_iter().filter(|live| live.transfer_syntax != wanted);
+            let changes =
+                stream::iter(others).map(|live| async move { Change::of(app, &live, wanted).await });
+            changes.buffered(CHECKS).try_for_each(|_| async { Ok(()) }).await?;
         }
-        Ok(())
     }
-}
-
-/// How a file can be re-encoded, whatever pixels it has.
-fn with_pixels(stored: &str, wanted: &str) -> Option<Source> {
-    if wanted == EXPLICIT_LITTLE_ENDIAN { Source::of(stored) } else { None }
-}
-
-/// How an instance that is stored in another syntax can be re-encoded to be in the one wanted.
-async fn source_for(
-    archive: &Archive,
-    live: &LiveInstance,
-    wanted: &str,
-) -> Result<Option<Source>, ReadError> {
-    if let Some(source) = with_pixels(&live.transfer_syntax, wanted) {
-        return Ok(Some(source));
-    }
-    // Those of icons in sequences are compressed, too.
-    let is_pixels = |element: &BulkElement| PIXELS.iter().any(|pixels| element.path.ends_with(pixels));
-    let (_, pixels) = archive.bulk_element(live, is_pixels).await?;
-    Ok(if pixels.is_none() { Source::without_pixels(&live.transfer_syntax) } else { None })
 }
 
 /// A file about to be sent.
 struct Outgoing {
     live: LiveInstance,
     at: Located,
-    /// How it is re-encoded, and to which syntax, unless it is sent as it is stored.
-    source: Option<(Source, &'static str)>,
+    /// What is done to it, and the syntax it is in then, unless it is sent as it is stored.
+    change: Option<(Change, &'static str)>,
 }
 
 impl Outgoing {
-    async fn of(archive: &Archive, selected: Selected, live: LiveInstance) -> Result<Self, ReadError> {
-        let at = archive.located(&live).await?;
-        let source = match selected.syntax {
+    async fn of(app: &App, selected: Selected, live: LiveInstance) -> Result<Self, Error> {
+        let at = app.archive.located(&live).await?;
+        let change = match selected.syntax {
             Syntax::Named(wanted) if wanted != live.transfer_syntax => {
-                let Some(source) = source_for(archive, &live, wanted).await? else {
-                    let what = "it was replaced meanwhile, by one that cannot be transcoded".to_owned();
-                    return Err(ReadError::Event(live.position, what));
-                };
-                Some((source, wanted))
+                Some((Change::of(app, &live, wanted).await?, wanted))
             }
             Syntax::Named(_) | Syntax::AsStored => None,
         };
-        Ok(Self { live, at, source })
+        Ok(Self { live, at, change })
     }
 
     fn content_type(&self, media: &str) -> String {
-        let syntax = self.source.map_or(self.live.transfer_syntax.as_str(), |(_, wanted)| wanted);
+        let syntax = self.change.as_ref().map_or(self.live.transfer_syntax.as_str(), |(_, wanted)| wanted);
         content_type(media, syntax)
     }
 
     /// The whole file; its first bytes have been read when this answers.
-    async fn open(&self, blobs: &Blobs) -> Result<BoxStream<'static, Result<Bytes, ReadError>>, ReadError> {
-        match self.source {
-            Some((source, wanted)) => reencoded::open(blobs, &self.live, &self.at, source, wanted).await,
+    async fn open(&self, app: &App) -> Result<Data, Error> {
+        let blobs = app.archive.blobs();
+        match &self.change {
+            Some((Change::Reencoded(source), wanted)) => {
+                let data = reencoded::open(blobs, &self.live, &self.at, *source, wanted).await?;
+                Ok(data.map_err(|error| broken(Error::from(error))).boxed())
+            }
+            Some((Change::Transcoded(plan), _)) => transcoded::open(app, &self.live, &self.at, plan).await,
             None => {
                 let data = blobs.read(&self.at.file, 0..self.at.file.length_bytes).await?;
-                Ok(data.map_err(ReadError::Blob).boxed())
+                Ok(data.map_err(|error| broken(Error::from(error))).boxed())
             }
         }
     }
 }
 
 async fn checked(app: &App, selected: Selected, live: LiveInstance) -> Result<Outgoing, Error> {
-    let file = Outgoing::of(&app.archive, selected, live).await?;
-    if file.source.is_some() {
+    let file = Outgoing::of(app, selected, live).await?;
+    if file.change.is_some() {
         reencoded::check(&file.at)?;
     }
     app.archive.blobs().check(&file.at.file).await?;
@@ -232,14 +209,13 @@ async fn single(
 ) -> Result<Response, Error> {
     let kind = header_value(&file.content_type(selected.media));
     let blobs = app.archive.blobs();
-    if file.source.is_some() {
+    if file.change.is_some() {
         // Its length shows only when it is over, so it has no ranges.
         let head = [(CONTENT_TYPE, kind)];
         if *method == Method::HEAD {
             return Ok((head, left_out()).into_response());
         }
-        let data = file.open(blobs).await?.map_err(broken);
-        return Ok((head, Body::from_stream(data)).into_response());
+        return Ok((head, Body::from_stream(file.open(app).await?)).into_response());
     }
     let span = Span::of(headers, tag, file.at.file.length_bytes)?;
     if *method == Method::HEAD {
@@ -262,26 +238,26 @@ async fn several(
     if *method == Method::HEAD {
         return Ok((head, left_out()).into_response());
     }
-    let archive = app.archive.clone();
     let mut files = files.into_iter();
     let first = files.next().expect("a first page is never empty");
     // Opened before the answer begins: a small file that was changed still gets its status.
-    let first = part(archive.blobs().clone(), selected, first).await?;
-    let later = pages.rest().and_then({
-        let archive = archive.clone();
+    let first = part(app.clone(), selected, first).await?;
+    let later = pages.rest().map_err(Error::from).and_then({
+        let app = app.clone();
         move |live| {
-            let archive = archive.clone();
-            async move { Outgoing::of(&archive, selected, live).await }
+            let app = app.clone();
+            async move { Outgoing::of(&app, selected, live).await }
         }
     });
+    let app = app.clone();
     let rest = stream::iter(files.map(Ok)).chain(later);
-    let rest = rest.and_then(move |file| part(archive.blobs().clone(), selected, file));
-    let parts = stream::once(async { Ok(first) }).chain(rest).map_err(broken);
+    let rest = rest.and_then(move |file| part(app.clone(), selected, file));
+    let parts = stream::once(async { Ok(first) }).chain(rest.map_err(broken));
     Ok((head, multipart::body(&boundary, parts)).into_response())
 }
 
-async fn part(blobs: Blobs, selected: Selected, file: Outgoing) -> Result<Part<ReadError>, ReadError> {
-    let data = file.open(&blobs).await?.map_err(broken).boxed();
+async fn part(app: App, selected: Selected, file: Outgoing) -> Result<Part<Error>, Error> {
+    let data = file.open(&app).await?;
     Ok(Part { content_type: file.content_type(selected.media), data })
 }
 

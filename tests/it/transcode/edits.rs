@@ -35,7 +35,9 @@ fn transcoded(file: &[u8], syntax: &str, edits: Edits, step: usize) -> Vec<u8> {
     let source = Source::of_any(&facts.transfer_syntax);
     let (dataset, begin) = match source {
         Source::Deflated => (inflated(&file[start..]), 0),
-        Source::Implicit | Source::BigEndian | Source::Plain => (file[start..].to_vec(), facts.dataset_offset),
+        Source::Implicit | Source::BigEndian | Source::Plain => {
+            (file[start..].to_vec(), facts.dataset_offset)
+        }
     };
     let mut whole = meta(&file[..start], syntax).expect("a start");
     let (mut transcoder, mut cutter) = (Transcoder::new(source, begin, edits), FrameCutter::default());
@@ -69,7 +71,8 @@ fn transcoded(file: &[u8], syntax: &str, edits: Edits, step: usize) -> Vec<u8> {
 
 fn inflated(deflated: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(deflated), &mut whole).expect("it inflates");
+    std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(deflated), &mut whole)
+        .expect("it inflates");
     whole
 }
 
@@ -83,25 +86,37 @@ fn as_fragments(frames: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
     frames.iter().map(|frame| vec![padded(frame)]).collect()
 }
 
+/// Much else beside the pixels, which are still to come; signed, so that it shows which VR a number gets. The
+/// descriptor of a palette would be signed as well.
+fn around() -> Instance {
+    rich().without(0x0028_0008).without(0x0028_1101).without(PIXEL_DATA)
+}
+
+fn signed(instance: Instance) -> Instance {
+    instance.element(0x0028_0103, "US", 1_u16)
+}
+
 #[test]
 fn native_pixels_of_every_encoding_become_fragments_with_an_empty_offset_table() {
     let wide: Vec<Vec<u8>> = vec![(0..30).collect(), (100..130).collect()];
+    let padded = Instance::new("1.2", "1.3", "1.4").element(0xFFFC_FFFC, "OB", vec![0; 6]);
     for syntax in [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED] {
         for (stored, image, frames) in [
-            (rich(), GREY8, odd_frames()),
-            (rich(), GREY16, wide.clone()),
-            (Instance::new("1.2", "1.3", "1.4").element(0xFFFC_FFFC, "OB", vec![0; 6]), GREY8, odd_frames()),
+            (around(), GREY8, odd_frames()),
+            (around(), GREY16, wide.clone()),
+            (padded.clone(), GREY8, odd_frames()),
         ] {
-            let file = stored.clone().frames(image, &frames).syntax(syntax).part10();
+            let native = signed(stored.clone().frames(image, &frames)).syntax(syntax);
             // Of 8 bits in 16-bit words, too: frames begin inside a word.
             let words = [frames.concat(), vec![0; frames.concat().len() % 2]].concat();
-            let in_words = stored.clone().frames(image, &frames).element(PIXEL_DATA, "OW", Value::Words(words));
-            let wanted = stored.fragments(image, &as_fragments(&frames), Offsets::Absent).syntax(JPEG_2000).part10();
+            let in_words = native.clone().element(PIXEL_DATA, "OW", Value::Words(words));
+            let wanted = signed(stored.fragments(image, &as_fragments(&frames), Offsets::Absent));
+            let wanted = wanted.syntax(JPEG_2000).part10();
             for step in [1, 2, 7, 64, usize::MAX] {
-                let got = transcoded(&file, JPEG_2000, encapsulated(MONO, None), step);
+                let got = transcoded(&native.part10(), JPEG_2000, encapsulated(MONO, None), step);
                 assert!(got == wanted, "{syntax}, {} bits, slices of {step}", image.bits);
             }
-            let got = transcoded(&in_words.syntax(syntax).part10(), JPEG_2000, encapsulated(MONO, None), 5);
+            let got = transcoded(&in_words.part10(), JPEG_2000, encapsulated(MONO, None), 5);
             assert!(got == wanted, "{syntax}, {} bits in words", image.bits);
         }
     }
@@ -109,20 +124,18 @@ fn native_pixels_of_every_encoding_become_fragments_with_an_empty_offset_table()
 
 #[test]
 fn fragments_become_native_pixels_and_tables_of_offsets_go() {
-    for (image, frames) in
-        [(GREY8, odd_frames()), (GREY16, vec![(0..30).collect(), (60..90).collect()]), (GREY8, odd_frames()[..1].to_vec())]
-    {
-        for offsets in [Offsets::Absent, Offsets::Basic, Offsets::Extended] {
-            // The padding of a fragment is cut off by who decodes it; here a frame is what its fragments hold.
-            let even: Vec<Vec<u8>> = frames.iter().map(|frame| frame[..frame.len() / 2 * 2].to_vec()).collect();
-            let image = Image { rows: 1, columns: even[0].len() as u16 * 8 / image.bits, ..image };
-            let pieces: Vec<Vec<Vec<u8>>> =
-                even.iter().map(|frame| frame.chunks(frame.len()).map(<[u8]>::to_vec).collect()).collect();
-            let file = rich().fragments(image, &pieces, offsets).syntax(JPEG).part10();
-            let wanted = rich().frames(image, &even).syntax(EXPLICIT_LITTLE).part10();
+    let two = vec![(0..30).collect::<Vec<u8>>(), (60..90).collect()];
+    for (bits, frames) in [(8, two.clone()), (16, two.clone()), (8, two[..1].to_vec())] {
+        let image = Image { rows: 1, columns: 30 * 8 / bits, bits, ..GREY8 };
+        // Each of two fragments.
+        let pieces: Vec<Vec<Vec<u8>>> =
+            frames.iter().map(|frame| frame.chunks(16).map(<[u8]>::to_vec).collect()).collect();
+        let wanted = around().frames(image, &frames).syntax(EXPLICIT_LITTLE).part10();
+        for offsets in [Offsets::Basic, Offsets::Extended] {
+            let file = around().fragments(image, &pieces, offsets).syntax(JPEG).part10();
             for step in [1, 3, 64, usize::MAX] {
-                let got = transcoded(&file, EXPLICIT_LITTLE, native(image, &even), step);
-                assert!(got == wanted, "{offsets:?}, slices of {step}");
+                let got = transcoded(&file, EXPLICIT_LITTLE, native(image, &frames), step);
+                assert!(got == wanted, "{bits} bits, {offsets:?}, slices of {step}");
             }
         }
     }
@@ -172,13 +185,18 @@ fn the_attributes_of_the_pixels_are_replaced_or_put_where_they_belong() {
     for syntax in [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG] {
         for planar in [None, Some(0), Some(1)] {
             let file = color(planar, "RGB").syntax(syntax).part10();
-            assert!(transcoded(&file, JPEG_2000, encapsulated("YBR_RCT", Some(0)), 11) == wanted, "{syntax} {planar:?}");
+            assert!(
+                transcoded(&file, JPEG_2000, encapsulated("YBR_RCT", Some(0)), 11) == wanted,
+                "{syntax} {planar:?}"
+            );
         }
     }
     // Left alone where it means nothing.
-    let grey = Instance::new("1.2", "1.3", "1.4").frames(GREY8, &odd_frames()).element(0x0028_0006, "US", 1_u16);
+    let grey =
+        Instance::new("1.2", "1.3", "1.4").frames(GREY8, &odd_frames()).element(0x0028_0006, "US", 1_u16);
     let got = transcoded(&grey.clone().part10(), JPEG_2000, encapsulated(MONO, None), 9);
-    let wanted = grey.fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
+    let wanted =
+        grey.fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
     assert!(got == wanted);
 }
 
@@ -221,10 +239,14 @@ fn what_lies_deeper_stays_as_it_is() {
         ]
     };
     for defined in [false, true] {
-        let file = rich().element(0x0088_0200, "SQ", Value::Sequence(vec![icon()])).frames(GREY8, &odd_frames());
+        let file =
+            rich().element(0x0088_0200, "SQ", Value::Sequence(vec![icon()])).frames(GREY8, &odd_frames());
         let file = if defined { file.defined_lengths() } else { file };
-        let wanted =
-            file.clone().fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
+        let wanted = file
+            .clone()
+            .fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent)
+            .syntax(JPEG_2000)
+            .part10();
         assert!(transcoded(&file.part10(), JPEG_2000, encapsulated(MONO, None), 17) == wanted);
     }
 }
@@ -233,7 +255,8 @@ fn what_lies_deeper_stays_as_it_is() {
 fn group_lengths_of_the_top_level_go_since_they_would_be_wrong() {
     let with = rich().frames(GREY8, &odd_frames()).element(0x0028_0000, "UL", Value::U32(vec![7]));
     let with = with.element(0x7FE0_0000, "UL", Value::U32(vec![57]));
-    let wanted = rich().fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
+    let wanted =
+        rich().fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
     assert!(transcoded(&with.part10(), JPEG_2000, encapsulated(MONO, None), 4096) == wanted);
 }
 

@@ -2,8 +2,11 @@
 
 use axum::http::Method;
 
-use crate::kit::dicom::{EXPLICIT_LITTLE, Family, Instance, families};
+use crate::kit::dicom::{
+    DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, Family, IMPLICIT_LITTLE, Instance, families,
+};
 use crate::kit::served::Served;
+use crate::transcode::{LOSSLESS, RLE};
 
 /// Path of the only instance of a family.
 fn path(number: usize) -> String {
@@ -27,6 +30,12 @@ const IMAGES: [(&str, &[&str]); 5] = [
     ("image/dicom-rle", &["1.2.840.10008.1.2.5"]),
     ("image/jphc", &["1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"]),
 ];
+
+/// Whether frames that are stored so are encoded in this syntax. Other codestreams of the kit are made up.
+fn is_transcoded(stored: &str, asked: &str) -> bool {
+    let decodable = [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED, RLE].contains(&stored);
+    decodable && stored != asked && LOSSLESS.contains(&asked)
+}
 
 /// One family of each syntax, with its number.
 fn one_of_each() -> Vec<(usize, Family)> {
@@ -57,7 +66,8 @@ async fn frames_can_be_had_in_the_media_type_they_are_stored_in_and_406_tells_of
                     parameters.push(String::new());
                 }
                 for parameter in parameters {
-                    let status = if stored == *syntax { 200 } else { 406 };
+                    let transcoded = is_transcoded(stored, syntax);
+                    let status = if stored == *syntax || transcoded { 200 } else { 406 };
                     let single = archive.get(&frame).accept(&format!("{media}{parameter}")).send().await;
                     assert_eq!(single.status, status, "{media}{parameter} of {stored}: {single:?}");
                     let several = format!("multipart/related; type=\"{media}\"{parameter}");
@@ -66,8 +76,12 @@ async fn frames_can_be_had_in_the_media_type_they_are_stored_in_and_406_tells_of
                     if status == 406 {
                         continue;
                     }
+                    let kind = format!("{media}; transfer-syntax={syntax}");
+                    if transcoded {
+                        assert_eq!(several.parts(), [(kind, single.bytes().to_vec())]);
+                        continue;
+                    }
                     offered += 1;
-                    let kind = format!("{media}; transfer-syntax={stored}");
                     assert_eq!(single.header("content-type"), Some(kind.as_str()));
                     assert!(single.bytes() == family.frames[0]);
                     let outer = several.header("content-type").expect("a type");
@@ -98,7 +112,7 @@ async fn files_can_be_had_in_the_syntax_they_are_stored_in_by_name() {
             if asked == EXPLICIT_LITTLE || asked.starts_with("1.2.826.") {
                 continue;
             }
-            let status = if asked == stored { 200 } else { 406 };
+            let status = if asked == stored || is_transcoded(stored, asked) { 200 } else { 406 };
             let single = format!("application/dicom; transfer-syntax={asked}");
             let answer = archive.get(&path(*number)).accept(&single).send().await;
             assert_eq!(answer.status, status, "{asked} of {stored}: {answer:?}");
@@ -106,7 +120,7 @@ async fn files_can_be_had_in_the_syntax_they_are_stored_in_by_name() {
             let several = format!("multipart/related; type=\"application/dicom\"; transfer-syntax={asked}");
             let parts = archive.get(&study).accept(&several).send().await;
             assert_eq!(parts.status, status, "{asked} of {stored}");
-            if status == 200 {
+            if asked == stored {
                 assert!(answer.bytes() == family.part10);
                 assert_eq!(parts.parts(), [(single, family.part10.clone())]);
             }
