@@ -20,7 +20,8 @@ from io import BytesIO
 import numpy
 import pydicom
 import requests
-from pydicom.pixels import convert_color_space
+from pydicom.encaps import generate_frames
+from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_nr_frames
 from pydicom.uid import UID, generate_uid
 
@@ -64,6 +65,9 @@ class Judge:
             pixels = samples(before)
         except Exception:
             pixels = None
+        # Words of OW have two bytes, whatever a sample has: readers disagree.
+        if stored == "1.2.840.10008.1.2.2" and before.BitsAllocated > 16:
+            pixels = None
         for wanted in NAMES:
             if wanted != stored:
                 said = self.transcoded(path, url, sent, before, stored, wanted, pixels)
@@ -104,10 +108,6 @@ class Judge:
             return
         if read.shape != pixels.shape:
             yield f"{judge} reads {read.shape} instead of {pixels.shape}"
-        elif exact and not numpy.array_equal(read, pixels):
-            # Colour that was compressed as YBR is decoded to RGB: as exact as that is.
-            if before.PhotometricInterpretation == after.PhotometricInterpretation:
-                yield f"{judge} reads other pixels"
         if read.shape == pixels.shape and not numpy.array_equal(read, pixels):
             off = numpy.abs(read.astype("int64") - pixels.astype("int64"))
             if exact or (off.max() > MOST and off.mean() > MEAN):
@@ -122,6 +122,9 @@ class Judge:
             for program in self.programs:
                 status, faults = faults_of([*program, paths[0]])
                 later_status, later = faults_of([*program, paths[1]])
+                # Below 0 it has broken down, as dciodvfy does with native pixels of 32 bits, and found nothing.
+                if status < 0:
+                    continue
                 yield from sorted(f"{program[0]}: {fault}" for fault in later - faults)
                 if later_status > 0 and not status:
                     yield f"{program[0]}: exit code {later_status}"
@@ -171,25 +174,14 @@ def whole(path):
 
 def samples(file):
     """All samples, colour as RGB."""
-    pixels = file.pixel_array
-    if file.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422") and file.SamplesPerPixel == 3:
-        # What is compressed as YBR is decoded to it here, and to RGB there.
-        if file.file_meta.TransferSyntaxUID.is_encapsulated and pydicom_gives_rgb(file):
-            return pixels
-        return convert_color_space(pixels, file.PhotometricInterpretation, "RGB")
-    return pixels
-
-
-def pydicom_gives_rgb(file):
-    """pydicom turns YBR into RGB by itself where it decodes it, unless it is asked for it raw."""
-    return True
+    return pixel_array(file)
 
 
 def raw(file, count):
     if file.file_meta.TransferSyntaxUID.is_encapsulated:
-        yield from pydicom.encaps.generate_frames(file.PixelData, number_of_frames=count)
+        yield from generate_frames(file.PixelData, number_of_frames=count)
         return
-    length = file.Rows * file.Columns * file.SamplesPerPixel * file.BitsAllocated // 8
+    length = file.Rows * file.Columns * file.get("SamplesPerPixel", 1) * file.BitsAllocated // 8
     if file.PhotometricInterpretation == "YBR_FULL_422":
         length = length // 3 * 2
     for frame in range(count):
@@ -207,7 +199,8 @@ def attributes(before, after):
     for element in after:
         if element.tag not in before and element.keyword not in ENCODING:
             yield f"{element.tag} is new"
-    if after.SamplesPerPixel > 1 and after.get("PlanarConfiguration") != 0:
+    moved = not {str(file.file_meta.TransferSyntaxUID) for file in (before, after)} <= NATIVE
+    if moved and after.get("SamplesPerPixel", 1) > 1 and after.get("PlanarConfiguration") != 0:
         yield "its planar configuration is not 0"
 
 

@@ -86,6 +86,14 @@ fn as_fragments(frames: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
     frames.iter().map(|frame| vec![padded(frame)]).collect()
 }
 
+/// Says where two files part.
+fn same(got: &[u8], wanted: &[u8], what: &str) {
+    let parts = got.iter().zip(wanted).position(|(a, b)| a != b).unwrap_or(got.len().min(wanted.len()));
+    let around =
+        |file: &[u8]| format!("{:02X?}", &file[parts.saturating_sub(20)..file.len().min(parts + 20)]);
+    assert!(got == wanted, "{what}: byte {parts}: {} is not {}", around(got), around(wanted));
+}
+
 /// Much else beside the pixels, which are still to come; signed, so that it shows which VR a number gets. The
 /// descriptor of a palette would be signed as well.
 fn around() -> Instance {
@@ -106,6 +114,9 @@ fn native_pixels_of_every_encoding_become_fragments_with_an_empty_offset_table()
             (around(), GREY16, wide.clone()),
             (padded.clone(), GREY8, odd_frames()),
         ] {
+            // The dictionary has other VRs for deeper numbers before Pixel Representation, and for lists of points.
+            let implicit = || stored.clone().without(0x0008_1115).without(0x0066_0023);
+            let stored = if syntax == IMPLICIT_LITTLE { implicit() } else { stored };
             let native = signed(stored.clone().frames(image, &frames)).syntax(syntax);
             // Of 8 bits in 16-bit words, too: frames begin inside a word.
             let words = [frames.concat(), vec![0; frames.concat().len() % 2]].concat();
@@ -114,7 +125,7 @@ fn native_pixels_of_every_encoding_become_fragments_with_an_empty_offset_table()
             let wanted = wanted.syntax(JPEG_2000).part10();
             for step in [1, 2, 7, 64, usize::MAX] {
                 let got = transcoded(&native.part10(), JPEG_2000, encapsulated(MONO, None), step);
-                assert!(got == wanted, "{syntax}, {} bits, slices of {step}", image.bits);
+                same(&got, &wanted, &format!("{syntax}, {} bits, slices of {step}", image.bits));
             }
             let got = transcoded(&in_words.part10(), JPEG_2000, encapsulated(MONO, None), 5);
             assert!(got == wanted, "{syntax}, {} bits in words", image.bits);

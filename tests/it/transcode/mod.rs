@@ -8,6 +8,7 @@ mod edits;
 mod files;
 mod frames;
 mod limits;
+mod real;
 
 use crate::kit::dicom::{Image, Instance, Offsets};
 
