@@ -93,8 +93,11 @@ fn the_javascript_client_stores_finds_and_retrieves_in_a_page() {
     assert_eq!(seen["failed"], json!([]));
 }
 
+/// What `studies.py` makes of compressed pixels, which go out as they are stored.
+const COMPRESSED: [&str; 6] = ["rle", "jpeg-ls", "jpeg-2000", "jpeg-2000-lossy", "jpeg", "jpeg-12-bit"];
+
 #[test]
-fn ohif_shows_the_study_list_a_series_a_palette_image_and_a_document() {
+fn ohif_shows_the_study_list_a_series_a_palette_image_compressed_series_and_a_document() {
     let programs = (named("KYMO_TEST_CHROMIUM"), named("KYMO_TEST_OHIF"), named("KYMO_TEST_PYTHON"));
     let (Some(chromium), Some(ohif), Some(python)) = programs else { return };
     let pictures = root().join(".cache/artefacts");
@@ -122,4 +125,7 @@ fn ohif_shows_the_study_list_a_series_a_palette_image_and_a_document() {
     let palette = &seen["seen"]["palette"];
     assert!(palette["greys"].as_u64() >= Some(GREYS) && palette["coloured"].as_u64() > Some(1000), "{seen}");
     assert_eq!(seen["seen"]["document"]["start"], "%PDF-", "{seen}");
+    for name in COMPRESSED {
+        assert!(seen["seen"][name]["greys"].as_u64() >= Some(GREYS), "{name}: {seen}");
+    }
 }

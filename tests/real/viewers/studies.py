@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes what a viewer is shown, made from pydicom's files: studies.py FOLDER
 
-A series of CT slices, a palette-colour image and a PDF, each in a study of its own. Prints a line of JSON:
-for each its UIDs and the name of its patient."""
+A series of CT slices, a palette-colour image, a PDF, and a series in each of several compressed syntaxes, each in a
+study of its own. Prints a line of JSON: for each its UIDs and the name of its patient."""
 import json
 import pathlib
 import sys
@@ -14,11 +14,23 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 ROOT = "2.25.10801"
 SLICES = 6
+COPIES = 3
+# Which the viewer decodes itself, by the name of the study.
+COMPRESSED = {
+    "rle": "MR_small_RLE.dcm",
+    "jpeg-ls": "MR_small_jpeg_ls_lossless.dcm",
+    "jpeg-2000": "MR_small_jp2klossless.dcm",
+    "jpeg-2000-lossy": "JPEG2000.dcm",
+    "jpeg": "examples_ybr_color.dcm",
+    "jpeg-12-bit": "JPGExtended.dcm",
+}
 
 
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     made = {"slices": slices(), "palette": palette(), "document": document()}
+    for study, (name, file) in enumerate(COMPRESSED.items(), len(made) + 1):
+        made[name] = compressed(study, name, file)
     said = {}
     for name, files in made.items():
         for number, file in enumerate(files, 1):
@@ -47,6 +59,17 @@ def slices():
 
 def palette():
     return [named(dcmread(get_testdata_file("examples_palette.dcm")), 2, 1, "Palette^Colour")]
+
+
+def compressed(study, name, file):
+    """Copies at rising places; of an image of many frames one."""
+    files = []
+    for number in range(1, COPIES + 1):
+        copy = named(dcmread(get_testdata_file(file)), study, number, f"Compressed^{name}")
+        if "ImagePositionPatient" in copy:
+            copy.ImagePositionPatient[2] += 5 * number
+        files.append(copy)
+    return files[:1] if files[0].get("NumberOfFrames", 1) > 1 else files
 
 
 def document():
