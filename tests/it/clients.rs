@@ -211,7 +211,7 @@ fn a_slide_viewer_learns_by_406_which_syntax_is_not_offered() {
     let (archive, image) = one_image(&folder);
     for compressed in [
         "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50",
-        "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80",
+        "image/jls; transfer-syntax=1.2.840.10008.1.2.4.81",
         "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91",
     ] {
         let (kind, syntax) = compressed.split_once("; ").expect("two pieces");

@@ -5,8 +5,8 @@ use dicom_core::Tag;
 use dicom_core::value::Value as DicomValue;
 
 use super::{
-    FILES, GREY8, GREY16, IMAGES, INSTANCE, JPEG_2000, LOSSLESS, RGB, RLE, described, file_in, in_rle,
-    pictures, rle, unpacked,
+    FILES, GREY8, GREY16, IMAGES, INSTANCE, JPEG_2000, JPEG_LS, LOSSLESS, RGB, RLE, described, file_in,
+    in_rle, pictures, rle, unpacked,
 };
 use crate::kit::dicom::{
     DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, Element, IMPLICIT_LITTLE, Image, Instance, Offsets, PIXEL_DATA,
@@ -97,6 +97,70 @@ async fn native_files_of_every_encoding_become_rle_with_one_fragment_a_frame_and
             let back = asked(&archive, EXPLICIT_LITTLE).await;
             assert!(back.bytes() == plain, "{image:?} {syntax}: there and back");
         }
+    }
+}
+
+/// There and back again by way of every encoding, whatever the file was stored in.
+#[tokio::test]
+async fn lossless_encodings_round_trip_exactly() {
+    let archive = Served::start().await;
+    // What the dictionary has as US or SS would change its VR with the sign.
+    let signed = |frames: &[Vec<u8>]| {
+        let file = described("1.4").without(0x0028_0106).without(0x0028_0107);
+        file.frames(GREY16, frames).element(0x0028_0103, "US", 1_u16)
+    };
+    let twelve = |file: Instance| file.element(0x0028_0101, "US", 12_u16).element(0x0028_0102, "US", 11_u16);
+    let mut files: Vec<_> = IMAGES
+        .into_iter()
+        .map(|(image, count)| (image, described("1.4").frames(image, &pictures(image, count))))
+        .collect();
+    let right = |bytes: &[u8]| [bytes[0], if bytes[1] & 8 == 0 { bytes[1] & 7 } else { bytes[1] | 0xF8 }];
+    let extended: Vec<_> = pictures(GREY16, 2)
+        .iter()
+        .map(|frame| frame.chunks(2).flat_map(right).collect::<Vec<u8>>())
+        .collect();
+    // Also with bits above those stored, where overlays once lay.
+    files.push((GREY16, twelve(signed(&pictures(GREY16, 2)))));
+    files.push((GREY16, twelve(signed(&extended))));
+    files.push((GREY16, signed(&pictures(GREY16, 2))));
+    for (number, (image, file)) in files.into_iter().enumerate() {
+        let plain = file.clone().part10();
+        for (wanted, syntax) in LOSSLESS.into_iter().zip([EXPLICIT_BIG, DEFLATED, IMPLICIT_LITTLE]) {
+            for stored in [EXPLICIT_LITTLE, syntax] {
+                put(&archive, &file.clone().syntax(stored).part10()).await;
+                let got = asked(&archive, wanted).await;
+                assert_eq!(got.status, 200, "{number} {image:?} {stored} {wanted}: {got:?}");
+                let facts = scanned(got.bytes());
+                assert_eq!(facts.transfer_syntax, wanted);
+                assert_eq!(
+                    fragments(got.bytes()).len(),
+                    facts.frames.count() as usize,
+                    "one fragment a frame"
+                );
+                assert_eq!(rest(got.bytes()), rest(&plain), "{number} {image:?} {wanted}");
+                put(&archive, got.bytes()).await;
+                let back = asked(&archive, EXPLICIT_LITTLE).await;
+                assert!(back.bytes() == plain, "{number} {image:?} {stored} {wanted}: there and back");
+            }
+        }
+    }
+}
+
+/// One encoding becomes the other without a native file between.
+#[tokio::test]
+async fn one_lossless_encoding_becomes_another() {
+    let archive = Served::start().await;
+    for (image, count) in IMAGES {
+        let frames = pictures(image, count);
+        let plain = described("1.4").frames(image, &frames).part10();
+        let mut chain = in_rle(described("1.4"), image, &frames, Offsets::Basic).part10();
+        for wanted in [JPEG_LS, JPEG_2000, RLE, JPEG_2000, JPEG_LS, EXPLICIT_LITTLE] {
+            put(&archive, &chain).await;
+            let got = asked(&archive, wanted).await;
+            assert_eq!(got.status, 200, "{image:?} {wanted}: {got:?}");
+            chain = got.bytes().to_vec();
+        }
+        assert!(chain == plain, "{image:?}");
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const RLE: &str = "1.2.840.10008.1.2.5";
 pub(crate) const JPEG_2000: &str = "1.2.840.10008.1.2.4.90";
 pub(crate) const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
 /// What anything is encoded in, beside Explicit VR Little Endian.
-pub(crate) const LOSSLESS: [&str; 1] = [RLE];
+pub(crate) const LOSSLESS: [&str; 3] = [RLE, JPEG_2000, JPEG_LS];
 
 const GREY8: Image = Image { rows: 3, columns: 5, samples: 1, bits: 8, photometric: "MONOCHROME2" };
 const GREY16: Image = Image { bits: 16, ..GREY8 };
