@@ -53,6 +53,11 @@ impl FrameCutter {
         whole
     }
 
+    /// There are no more pixels; answers the frames without any that stand at the end.
+    pub fn finish(&mut self, frames: &FrameIndex) -> Vec<Bytes> {
+        self.feed(frames, u64::MAX, &Bytes::new())
+    }
+
     /// Whether every frame the instance declares has been cut.
     #[must_use]
     pub fn is_complete(&self, frames: &FrameIndex) -> bool {
@@ -131,6 +136,18 @@ mod tests {
             prop_assert_eq!(cut, wanted);
             prop_assert!(complete);
         }
+    }
+
+    #[test]
+    fn frames_without_bytes_come_even_if_there_are_no_pixels_at_all() {
+        let frames = fragments(0, &[vec![Vec::new()], vec![Vec::new(), Vec::new()]]);
+        let mut cutter = FrameCutter::default();
+        assert!(!cutter.is_complete(&frames));
+        assert_eq!(cutter.finish(&frames), [Bytes::new(), Bytes::new()]);
+        assert!(cutter.is_complete(&frames));
+        let mut cutter = FrameCutter::default();
+        assert!(cutter.finish(&native(0, 4, 1, 1)).is_empty());
+        assert!(!cutter.is_complete(&native(0, 4, 1, 1)));
     }
 
     #[test]

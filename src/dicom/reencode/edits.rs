@@ -150,7 +150,9 @@ impl Editing {
     /// What becomes of a top-level element. Those that are replaced are written before the first whose tag is not
     /// smaller, so that also what was missing stands in its place.
     pub(super) fn fate_of(&mut self, tag: Tag, fate: Fate, out: &mut Vec<u8>) -> Fate {
-        while let Some((edited, vr, value)) = self.left.pop_front_if(|(edited, ..)| *edited <= tag) {
+        while self.left.front().is_some_and(|(edited, ..)| *edited <= tag)
+            && let Some((edited, vr, value)) = self.left.pop_front()
+        {
             put_header(out, edited, vr, value.len() as u32);
             out.extend_from_slice(&value);
         }

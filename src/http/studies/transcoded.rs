@@ -326,9 +326,14 @@ impl Parts {
                     let frames = self.cutter.feed(&self.framed.frames, at, &bytes);
                     self.found.extend(frames.into_iter().map(Part::Frame));
                 }
-                // The index was made of these very bytes.
-                Piece::PixelsEnd if !self.cutter.is_complete(&self.framed.frames) => return Err(Broken(0)),
-                Piece::PixelsEnd => {}
+                Piece::PixelsEnd => {
+                    let frames = self.cutter.finish(&self.framed.frames);
+                    self.found.extend(frames.into_iter().map(Part::Frame));
+                    // The index was made of these very bytes.
+                    if !self.cutter.is_complete(&self.framed.frames) {
+                        return Err(Broken(0));
+                    }
+                }
             }
         }
         Ok(())

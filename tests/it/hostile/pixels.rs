@@ -35,6 +35,16 @@ impl Siege {
             assert!(length < 4 * file.len() + 2000, "{what}: {path}: {length} bytes from nowhere");
         }
         self.ask("HEAD", &format!("{url}/frames/1"), &[("accept", "*/*")], b"");
+        // Decoded and encoded: an answer may break off, whether before or behind its first bytes is the socket's to say.
+        for (path, accept) in [
+            (url.clone(), "application/dicom"),
+            (url.clone(), "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90"),
+            (format!("{url}/frames/1"), "image/dicom-rle"),
+        ] {
+            if let Ok(answer) = self.process.connect().ask("GET", &path, &[("accept", accept)], b"") {
+                assert!([200, 404, 406].contains(&answer.status), "{what}: {path} {accept}: {answer:?}");
+            }
+        }
     }
 }
 

@@ -58,6 +58,7 @@ fn transcoded(file: &[u8], syntax: &str, edits: Edits, step: usize) -> Vec<u8> {
                     }
                 }
                 Piece::PixelsEnd => {
+                    assert!(cutter.finish(&facts.frames).is_empty());
                     assert!(cutter.is_complete(&facts.frames) && !ended);
                     ended = true;
                 }

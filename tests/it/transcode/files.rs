@@ -293,6 +293,9 @@ async fn one_instance_that_cannot_be_transcoded_refuses_all_before_the_first_byt
 async fn a_corrupt_first_frame_is_406() {
     let archive = Served::start().await;
     let good = pictures(GREY16, 2).iter().map(|frame| vec![rle(GREY16, frame)]).collect::<Vec<_>>();
+    let empty = described("1.4").fragments(GREY16, &[vec![Vec::new()], vec![Vec::new()]], Offsets::Absent);
+    put(&archive, &empty.syntax(RLE).part10()).await;
+    assert_eq!(asked(&archive, EXPLICIT_LITTLE).await.status, 406, "frames without a byte");
     for bad in [vec![0; 64], vec![1, 2], good[0][0][..70].to_vec(), vec![]] {
         let fragments = [vec![bad], good[1].clone()];
         put(&archive, &described("1.4").fragments(GREY16, &fragments, Offsets::Basic).syntax(RLE).part10())
