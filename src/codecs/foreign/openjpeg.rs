@@ -1,7 +1,7 @@
 //! JPEG 2000 and HTJ2K by OpenJPEG.
 //!
 //! Invariant: every handle is freed by the guard that holds it; no callback unwinds.
-//! Invariant: only what was decoded completely comes out: strict mode, and every component has its samples.
+//! Invariant: only what was decoded completely comes out: the library is strict, and every component has its samples.
 //! Elsewhere: sizes and tiles, which were checked before (`headers`); samples and values (`samples`).
 #![expect(unsafe_code, reason = "OpenJPEG is a library in C")]
 
@@ -10,13 +10,13 @@ use std::mem::MaybeUninit;
 
 use openjpeg_sys::{
     CODEC_FORMAT, COLOR_SPACE, opj_codec_t, opj_cparameters_t, opj_create_compress, opj_create_decompress,
-    opj_decode, opj_decoder_set_strict_mode, opj_destroy_codec, opj_dparameters_t, opj_encode,
-    opj_end_compress, opj_end_decompress, opj_image_cmptparm_t, opj_image_comp_t, opj_image_create,
-    opj_image_destroy, opj_image_t, opj_read_header, opj_set_default_decoder_parameters,
-    opj_set_default_encoder_parameters, opj_set_error_handler, opj_setup_decoder, opj_setup_encoder,
-    opj_start_compress, opj_stream_create, opj_stream_destroy, opj_stream_set_read_function,
-    opj_stream_set_seek_function, opj_stream_set_skip_function, opj_stream_set_user_data,
-    opj_stream_set_user_data_length, opj_stream_set_write_function, opj_stream_t,
+    opj_decode, opj_destroy_codec, opj_dparameters_t, opj_encode, opj_end_compress, opj_end_decompress,
+    opj_image_cmptparm_t, opj_image_comp_t, opj_image_create, opj_image_destroy, opj_image_t,
+    opj_read_header, opj_set_default_decoder_parameters, opj_set_default_encoder_parameters,
+    opj_set_error_handler, opj_setup_decoder, opj_setup_encoder, opj_start_compress, opj_stream_create,
+    opj_stream_destroy, opj_stream_set_read_function, opj_stream_set_seek_function,
+    opj_stream_set_skip_function, opj_stream_set_user_data, opj_stream_set_user_data_length,
+    opj_stream_set_write_function, opj_stream_t,
 };
 
 use crate::codecs::samples::{Extension, in_frame, low_byte, low_word, needed_precision};
@@ -61,9 +61,9 @@ fn decode_as(
         opj_set_error_handler(codec.0, Some(keep_message), (&raw mut *message).cast());
         let mut parameters = Box::new(MaybeUninit::<opj_dparameters_t>::zeroed());
         opj_set_default_decoder_parameters(parameters.as_mut_ptr());
-        if opj_setup_decoder(codec.0, parameters.as_mut_ptr()) != YES
-            || opj_decoder_set_strict_mode(codec.0, YES) != YES
-        {
+        // Strict is the default. To ask for it would lose the last part of tiles in streams that count their parts
+        // wrongly, which are in use: the library mends those as long as nobody asks.
+        if opj_setup_decoder(codec.0, parameters.as_mut_ptr()) != YES {
             return Err("the decoder cannot be set up");
         }
         opj_stream_set_read_function(input.0, Some(Source::read));
