@@ -7,6 +7,7 @@ mod hostile;
 mod judged;
 mod lossless_jpeg;
 mod round_trips;
+mod served;
 
 use bytes::Bytes;
 use kymo::codecs::{Codecs, Error, Settings, Stored};
