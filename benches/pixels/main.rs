@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench pixels [FOLDER]`. A CT image of 512 × 512 samples of 12 bits is decoded and encoded by one
 //! process and by two, each with as many callers, and by two with eight. "Codec" is the processor time that the codec
-//! itself says it took; "over" what the time of a process is above that. FOLDER may hold further frames, as
+//! itself says it took; "over" what archive and processes
+//! together take above that, whoever else is busy on the machine. FOLDER may hold further frames, as
 //! `tests/real/pixels.py make` writes them. At last a running archive answers eight clients with JPEG 2000 frames,
 //! as stored and decoded.
 
@@ -140,6 +141,21 @@ fn cpu(metrics: &Metrics) -> (f64, f64) {
     (sum("_sum"), sum("_count"))
 }
 
+/// Processor time of this process and of the codecs', in seconds.
+fn all_cpu(codecs: &Codecs) -> f64 {
+    let of = |process: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).to_owned();
+        // Time of the program and of the system for it, the 14th and the 15th field.
+        rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>()
+    };
+    let children = codecs.status().processes;
+    let ticks = of("self") + children.iter().map(|process| of(&process.to_string())).sum::<f64>();
+    #[expect(clippy::cast_precision_loss, reason = "a hundred or so")]
+    let second = rustix::param::clock_ticks_per_second() as f64;
+    ticks / second
+}
+
 /// So many callers, one frame after the other each; frames a second.
 async fn rate<F>(callers: usize, ask: impl Fn() -> F) -> f64
 where
@@ -172,13 +188,12 @@ where
         let codecs = Codecs::new(settings(processes));
         // The processes are there and warm.
         rate(callers, || ask(codecs.clone())).await;
-        let before = cpu(metrics);
+        let (before, all_before) = (cpu(metrics), all_cpu(&codecs));
         let rate = rate(callers, || ask(codecs.clone())).await;
-        let after = cpu(metrics);
+        let (after, all_after) = (cpu(metrics), all_cpu(&codecs));
         let jobs = after.1 - before.1;
         let alone = if jobs > 0.0 { (after.0 - before.0) / jobs } else { 0.0 };
-        #[expect(clippy::cast_precision_loss, reason = "one or two")]
-        let taken = processes as f64 / rate;
+        let taken = (all_after - all_before) / jobs;
         let over = if alone > 0.0 {
             format!("{:>4.0} %", (taken / alone - 1.0) * 100.0)
         } else {
