@@ -37,9 +37,6 @@ LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in ("50", "51", "81", "91", "203")}
 NEVER = sorted(LOSSY | {f"1.2.840.10008.1.2.4.{n}" for n in ("57", "70", "201", "202")})
 # Judges that decode a file to Explicit VR Little Endian.
 DECODERS = {RLE: "dcmdrle", JPEG_LS: "dcmdjpls"}
-# In a JP2 file, which DICOM does not allow, that says another order of colours than the codestream in it. Readers of JP2
-# follow that; the archive takes the codestream (PS3.5 §A.4.4).
-OTHER_COLOURS = {"GDCMJ2K_TextGBR.dcm"}
 # Attributes that say how pixels lie, and so may differ.
 ENCODING = {"PhotometricInterpretation", "PlanarConfiguration", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"}
 MOST, MEAN = 2, 2.0
@@ -67,8 +64,6 @@ class Judge:
         try:
             pixels = samples(before)
         except Exception:
-            pixels = None
-        if path.name in OTHER_COLOURS:
             pixels = None
         # Words of OW have two bytes, whatever a sample has: readers disagree.
         if stored == "1.2.840.10008.1.2.2" and before.BitsAllocated > 16:

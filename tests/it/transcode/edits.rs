@@ -206,7 +206,7 @@ fn the_attributes_of_the_pixels_are_replaced_or_put_where_they_belong() {
     // Left alone where it means nothing.
     let grey =
         Instance::new("1.2", "1.3", "1.4").frames(GREY8, &odd_frames()).element(0x0028_0006, "US", 1_u16);
-    let got = transcoded(&grey.clone().part10(), JPEG_2000, encapsulated(MONO, None), 9);
+    let got = transcoded(&grey.part10(), JPEG_2000, encapsulated(MONO, None), 9);
     let wanted =
         grey.fragments(GREY8, &as_fragments(&odd_frames()), Offsets::Absent).syntax(JPEG_2000).part10();
     assert!(got == wanted);
@@ -217,7 +217,7 @@ fn elements_out_of_order_are_not_there_twice() {
     let frames = vec![(0..45).collect::<Vec<u8>>()];
     let parts = Instance::new("1.2", "1.3", "1.4").frames(RGB, &frames);
     // Photometric Interpretation and Planar Configuration behind the pixels.
-    let ordered = parts.clone().without(0x0028_0004).without(0x0028_0006).part10();
+    let ordered = parts.without(0x0028_0004).without(0x0028_0006).part10();
     let mut late = Instance::new("1", "1", "1").bare();
     late = late.element(0x0028_0004, "CS", "RGB").element(0x0028_0006, "US", 1_u16);
     let late = late.part10();
