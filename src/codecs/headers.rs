@@ -22,6 +22,9 @@ const MOST_TILES: u64 = 65_535;
 /// So many pixels a tile has on average, at least.
 const PIXELS_OF_A_TILE: u64 = 64;
 
+/// First and last coefficient of a scan, and no approximation.
+const WHOLE_BLOCK: [u8; 3] = [0, 63, 0];
+
 /// What a stream says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Announced {
@@ -43,6 +46,7 @@ pub(super) fn checked(family: Family, frame: Bytes, said: &Description) -> Resul
                 return Err(corrupt("another process of JPEG than its transfer syntax says"));
             }
             let announced = Announced { precision: jpeg.image.precision, by_plane: false };
+            let frame = if matches!(jpeg.process, 0xC0 | 0xC1) { jpeg.sequential(frame) } else { frame };
             let body = if said.samples == 1 { frame } else { jpeg.with_colours(&frame, family, said) };
             Ok((announced, body))
         }
@@ -110,6 +114,8 @@ struct Jpeg {
     /// Names of the components.
     ids: Vec<u8>,
     scan_components: u8,
+    /// Where the first scan says which coefficients it has.
+    coefficients: usize,
     /// Where JFIF and Adobe markers lie, whole.
     hints: Vec<Range<usize>>,
     jfif: bool,
@@ -169,12 +175,34 @@ impl Jpeg {
                         components: u16::from(components),
                         precision: *precision,
                     };
-                    let scan_components = *value.first()?;
-                    return Some(Self { image, process, ids, scan_components, hints, jfif, adobe });
+                    let [scan_components, .., _, _, _] = value else { return None };
+                    let (scan_components, coefficients) = (*scan_components, at - WHOLE_BLOCK.len());
+                    return Some(Self {
+                        image,
+                        process,
+                        ids,
+                        scan_components,
+                        coefficients,
+                        hints,
+                        jfif,
+                        adobe,
+                    });
                 }
                 _ => {}
             }
         }
+    }
+
+    /// A sequential stream whose scan says that it has all coefficients, as it must have; some encoders say that it
+    /// has none, at which others shrug.
+    fn sequential(&self, stream: Bytes) -> Bytes {
+        let said = self.coefficients..self.coefficients + WHOLE_BLOCK.len();
+        if stream[said.clone()] == WHOLE_BLOCK {
+            return stream;
+        }
+        let mut mended = BytesMut::from(stream.as_ref());
+        mended[said].copy_from_slice(&WHOLE_BLOCK);
+        mended.freeze()
     }
 
     /// Whether the samples of three components are luminance and two differences, to be turned into RGB.

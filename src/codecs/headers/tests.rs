@@ -37,7 +37,7 @@ fn frame_head(marker: u8, precision: u8, rows: u16, columns: u16, ids: &[u8]) ->
 
 /// A stream with these segments before its frame.
 fn jpeg(before: &[Vec<u8>], marker: u8, precision: u8, ids: &[u8]) -> Bytes {
-    let scan = segment(0xDA, &[u8::try_from(ids.len()).unwrap(), 1, 0, 0, 0, 0]);
+    let scan = segment(0xDA, &[u8::try_from(ids.len()).unwrap(), 1, 0, 0, 63, 0]);
     let head = frame_head(marker, precision, 3, 5, ids);
     Bytes::from([b"\xFF\xD8".to_vec(), before.concat(), head, scan, b"data\xFF\xD9".to_vec()].concat())
 }
@@ -121,6 +121,20 @@ fn colours_are_what_the_stream_says_then_what_the_dataset_says() {
         let expected = jpeg(&[adobe(u8::from(turned))], marker, 8, &ids);
         assert_eq!(body, expected, "{before:x?} {ids:?} {photometric:?}");
     }
+}
+
+/// As `JPEG-lossy.dcm` has it: libjpeg warns of it, and would be taken by its word that the image is not whole.
+#[test]
+fn a_sequential_scan_without_coefficients_has_them_all() {
+    let good = jpeg(&[], 0xC1, 12, &[1]);
+    let mut odd = good.to_vec();
+    let at = good.windows(3).position(|three| three == [0, 63, 0]).unwrap();
+    odd[at + 1] = 0;
+    assert_eq!(checked(Family::JpegLossy, odd.clone().into(), &grey(12)).unwrap().1, good);
+    // A progressive one means what it says.
+    let kind = good.windows(2).position(|two| two == b"\xFF\xC1").unwrap() + 1;
+    odd[kind] = 0xC2;
+    assert_eq!(checked(Family::JpegLossy, odd.clone().into(), &grey(12)).unwrap().1, odd);
 }
 
 #[test]
