@@ -54,6 +54,7 @@ pub use peers::Network;
 pub use settings::{BadCors, Cors, Deprecated, Settings};
 
 use error::Error;
+use studies::rendered::Pictures;
 
 /// Media type of instances.
 const DICOM: &str = "application/dicom";
@@ -72,6 +73,7 @@ pub struct App {
     health: Health,
     metrics: Option<Metrics>,
     settings: Arc<Settings>,
+    pictures: Arc<Pictures>,
     /// The first position behind all writes that were answered while search was not to be asked, those before
     /// this start among them ([`BEFORE_THE_START`]); 0 when search is known to show them all.
     unshown: Arc<AtomicU64>,
@@ -90,7 +92,8 @@ impl App {
         settings: Settings,
     ) -> Self {
         let unshown = Arc::new(AtomicU64::new(BEFORE_THE_START));
-        Self { archive, search, codecs, health, metrics, settings: Arc::new(settings), unshown }
+        let pictures = Arc::default();
+        Self { archive, search, codecs, health, metrics, settings: Arc::new(settings), pictures, unshown }
     }
 
     /// Whether this node has read its log to the end it had at the start.

@@ -11,7 +11,7 @@ use axum::middleware::from_fn;
 use axum::routing::MethodRouter;
 
 use super::accept::Resource;
-use super::studies::{bulkdata, delete, frames, metadata, retrieve, search, store};
+use super::studies::{bulkdata, delete, frames, metadata, rendered, retrieve, search, store};
 use super::{App, DICOM, DICOM_JSON, change_feed, counted, health, openapi, partitions};
 
 /// A path with what it answers.
@@ -156,6 +156,16 @@ pub(super) fn versioned() -> Vec<Route> {
             .get(metadata::metadata, &METADATA),
         Route::at("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}")
             .get(frames::frames, &FRAMES),
+        Route::at("/studies/{study}/series/{series}/instances/{instance}/rendered")
+            .get(rendered::instance, &RENDERED),
+        Route::at("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered")
+            .get(rendered::one_frame, &RENDERED),
+        Route::at("/studies/{study}/thumbnail").get(rendered::thumbnail, &THUMBNAIL),
+        Route::at("/studies/{study}/series/{series}/thumbnail").get(rendered::thumbnail, &THUMBNAIL),
+        Route::at("/studies/{study}/series/{series}/instances/{instance}/thumbnail")
+            .get(rendered::thumbnail, &THUMBNAIL),
+        Route::at("/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail")
+            .get(rendered::thumbnail_of_frame, &THUMBNAIL),
         Route::at("/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*path}")
             .get(bulkdata::bulkdata, &BULK_DATA),
         Route::at("/changefeed").get(change_feed::list, &CHANGES),
@@ -312,6 +322,46 @@ static BULK_DATA: Operation = Operation {
     parameters: &[IF_NONE_MATCH, RANGE],
     takes: &[],
     answers: &of_one_thing("The value.", Resource::BulkData),
+};
+
+const QUALITY: Parameter = query("quality", Form::Integer(1, 100), "Of a JPEG; 100 unless told.");
+const PICTURES: &[Answer] = &[
+    answer(200, "The picture.", Body::Of(&["image/jpeg", "image/png"])),
+    NOT_MODIFIED,
+    NOT_FOUND,
+    NOT_ACCEPTABLE,
+    STORE_FAILED,
+];
+
+static RENDERED: Operation = Operation {
+    summary: "A picture of one frame (WADO-RS)",
+    parameters: &[
+        IF_NONE_MATCH,
+        QUALITY,
+        query(
+            "window",
+            Form::Text,
+            "`center,width,function` in the units of the modality; functions: `linear`, `linear-exact`, `sigmoid`.",
+        ),
+        query(
+            "viewport",
+            Form::Text,
+            "`width,height` of the box to fit, and perhaps `,x,y,width,height` of a part, mirrored if negative.",
+        ),
+    ],
+    takes: &[],
+    answers: PICTURES,
+};
+
+static THUMBNAIL: Operation = Operation {
+    summary: "A small picture of the image in the middle (WADO-RS)",
+    parameters: &[
+        IF_NONE_MATCH,
+        QUALITY,
+        query("viewport", Form::Text, "`width,height` of the box to fit; `128,128` unless told."),
+    ],
+    takes: &[],
+    answers: PICTURES,
 };
 
 static METADATA: Operation = Operation {

@@ -24,6 +24,7 @@ mod openapi;
 mod partitions;
 mod python;
 mod reencode;
+mod rendered;
 mod requests;
 mod retrieve;
 mod search;

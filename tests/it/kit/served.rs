@@ -78,6 +78,15 @@ impl Served {
 
     /// With these settings of the archive, too.
     pub(crate) async fn storing(settings: http::Settings, stores: archive::Settings) -> Self {
+        Self::decoding(settings, stores, codecs()).await
+    }
+
+    /// With these settings of the codecs, too.
+    pub(crate) async fn decoding(
+        settings: http::Settings,
+        stores: archive::Settings,
+        pixels: codecs::Settings,
+    ) -> Self {
         let clock = Arc::new(SteppedClock::at(START));
         let store = Arc::new(InMemory::new());
         let ids = Arc::new(Ids::seeded(7));
@@ -97,7 +106,7 @@ impl Served {
         let search = Search::in_memory(Arc::new(Commits(archive.clone()))).expect("there are threads");
         // Else the first writes are answered before search is there to be waited for.
         search.reached(Position(1), Duration::from_secs(60)).await.expect("search follows");
-        let app = App::new(archive.clone(), search, Codecs::new(codecs()), health.clone(), None, settings);
+        let app = App::new(archive.clone(), search, Codecs::new(pixels), health.clone(), None, settings);
         Self { archive, clock, health, store, router: http::router(app) }
     }
 
