@@ -6,7 +6,10 @@
   asks.py groups BASE STUDY SERIES INSTANCE FRAMES         metadata of its `groups` file, every frame of it compared
   asks.py many BASE INSTANCES PER_SERIES                   stores one study of small CT instances; prints its UID
   asks.py metadata BASE PATH INSTANCES                     metadata below PATH, counted as it streams
+  asks.py thumbnails BASE PATH COUNT CLIENTS               the thumbnail of PATH, asked for COUNT times by so many at once
+                                                           in boxes of different sizes: the first, p50, p99, worst
 """
+import concurrent.futures
 import http.client
 import json
 import random
@@ -149,8 +152,32 @@ def metadata(base, path, instances):
     print(f"{count} instances, {length:,} bytes: first of them after {first:.1f} ms, all after {milliseconds(began):.1f} ms")
 
 
+def thumbnail(server, path, size):
+    began = time.perf_counter()
+    body = server.ask(f"/{path}/thumbnail?viewport={size},{size}", {"Accept": "image/jpeg"}).read()
+    if not (body.startswith(b"\xff\xd8") and body.endswith(b"\xff\xd9")):
+        sys.exit(f"no JPEG: {body[:80]!r}")
+    return milliseconds(began)
+
+
+def thumbnails(base, path, count, clients):
+    first = thumbnail(Server(base), path, 128)
+
+    def client(number):
+        server = Server(base)
+        share = int(count) // int(clients)
+        return [thumbnail(server, path, 64 + (number * share + n) % 128) for n in range(share)]
+
+    with concurrent.futures.ThreadPoolExecutor(int(clients)) as pool:
+        times = sorted(ms for times in pool.map(client, range(int(clients))) for ms in times)
+    print(
+        f"first {first:.1f} ms, p50 {quantile(times, 0.5):.2f} ms, p99 {quantile(times, 0.99):.2f} ms, "
+        f"worst {times[-1]:.1f} ms of {len(times)} requests by {clients} clients"
+    )
+
+
 if __name__ == "__main__":
-    tasks = {"frames": (frames, 6), "groups": (groups, 5), "many": (many, 3), "metadata": (metadata, 3)}
+    tasks = {"frames": (frames, 6), "groups": (groups, 5), "many": (many, 3), "metadata": (metadata, 3), "thumbnails": (thumbnails, 4)}
     task, arguments = tasks.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
     if task is None or len(sys.argv) - 2 != arguments:
         sys.exit(__doc__)
