@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(part(at(1.0, 1.0, -2.0, 2.0), 2, 2), [6, 5, 10, 9]);
         assert_eq!(part(at(1.0, 1.0, 2.0, -2.0), 2, 2), [9, 10, 5, 6]);
         let colours = picture(2, 1, Colour::Rgb, |n| n as u8);
-        let turned = Viewport { width: 2, height: 1, source: Source { width: Some(-2.0), ..Source::default() } };
+        let turned =
+            Viewport { width: 2, height: 1, source: Source { width: Some(-2.0), ..Source::default() } };
         let turned = resized(&colours, &turned.place(2, 1).unwrap()).unwrap();
         assert_eq!(turned.samples, [3, 4, 5, 0, 1, 2]);
     }

@@ -21,7 +21,9 @@ pub(super) fn rgb(frame: &Native) -> Result<Vec<u8>, Unrenderable> {
         | Photometric::YbrPartial422
         | Photometric::YbrPartial420
         | Photometric::YbrIct
-        | Photometric::YbrRct => Err(Unrenderable("there are no native frames of its Photometric Interpretation")),
+        | Photometric::YbrRct => {
+            Err(Unrenderable("there are no native frames of its Photometric Interpretation"))
+        }
         Photometric::Monochrome1 | Photometric::Monochrome2 | Photometric::Palette => {
             Err(Unrenderable("its Photometric Interpretation has no colour"))
         }

@@ -55,7 +55,8 @@ struct Channel {
 }
 
 /// Paths of the entries of a palette's tables: whole, and in segments.
-const PALETTE: [[&str; 2]; 3] = [["00281201", "00281221"], ["00281202", "00281222"], ["00281203", "00281223"]];
+const PALETTE: [[&str; 2]; 3] =
+    [["00281201", "00281221"], ["00281202", "00281222"], ["00281203", "00281223"]];
 
 /// How a frame is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,7 +183,8 @@ impl Values<'_> {
             Some(_) | None => Function::Linear,
         };
         let window = self.center.first().zip(self.width.first());
-        if let Some(window) = window.and_then(|(center, width)| Window::of_instance(center, width, function)) {
+        if let Some(window) = window.and_then(|(center, width)| Window::of_instance(center, width, function))
+        {
             return Some(Said::Window(window));
         }
         Named::first(&self.tables, &format!("{path}00283010")).map(Said::Table)

@@ -49,7 +49,13 @@ impl Descriptor {
     /// The entries in bytes, little endian: a word each or, of 8 bits, perhaps a byte each.
     pub(super) fn entries_in(self, bytes: &[u8]) -> Result<Vec<u16>, Unrenderable> {
         if bytes.len() >= 2 * self.entries {
-            return Ok(bytes.as_chunks().0.iter().take(self.entries).map(|word| u16::from_le_bytes(*word)).collect());
+            return Ok(bytes
+                .as_chunks()
+                .0
+                .iter()
+                .take(self.entries)
+                .map(|word| u16::from_le_bytes(*word))
+                .collect());
         }
         if self.bits == 8 && bytes.len() >= self.entries {
             return Ok(bytes.iter().take(self.entries).map(|byte| u16::from(*byte)).collect());

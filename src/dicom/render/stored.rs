@@ -57,12 +57,8 @@ impl Stored {
                 bits.take(pixels).map(|bit| of(bit.into())).collect()
             }
             8 => bytes.iter().map(|byte| of((*byte).into())).collect(),
-            16 => {
-                bytes.as_chunks().0.iter().map(|bytes| of(u16::from_le_bytes(*bytes).into())).collect()
-            }
-            32 => {
-                bytes.as_chunks().0.iter().map(|bytes| of(u32::from_le_bytes(*bytes).into())).collect()
-            }
+            16 => bytes.as_chunks().0.iter().map(|bytes| of(u16::from_le_bytes(*bytes).into())).collect(),
+            32 => bytes.as_chunks().0.iter().map(|bytes| of(u32::from_le_bytes(*bytes).into())).collect(),
             _ => bytes.as_chunks().0.iter().map(|bytes| of(u64::from_le_bytes(*bytes))).collect(),
         }
     }

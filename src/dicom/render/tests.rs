@@ -37,7 +37,8 @@ fn words(values: &[i32], stored: u8, signed: bool) -> Native {
         ..shape(Photometric::Monochrome2, columns, 16)
     };
     let mask = u32::MAX >> (32 - u32::from(stored));
-    let bytes = values.iter().flat_map(|value| ((value.cast_unsigned() & mask) as u16).to_le_bytes()).collect();
+    let bytes =
+        values.iter().flat_map(|value| ((value.cast_unsigned() & mask) as u16).to_le_bytes()).collect();
     Native { shape, bytes }
 }
 
@@ -48,11 +49,16 @@ fn bytes(photometric: Photometric, bytes: &[u8]) -> Native {
 
 /// Metadata of these elements: tag and values.
 fn metadata(elements: &[(&str, Value)]) -> Vec<u8> {
-    let members = elements.iter().map(|(tag, values)| ((*tag).to_owned(), json!({"vr": "UN", "Value": values})));
+    let members =
+        elements.iter().map(|(tag, values)| ((*tag).to_owned(), json!({"vr": "UN", "Value": values})));
     serde_json::to_vec(&Value::Object(members.collect())).unwrap()
 }
 
-fn look(frame: &Native, elements: &[(&str, Value)], tables: &[(&str, Vec<u8>)]) -> Result<Look, Unrenderable> {
+fn look(
+    frame: &Native,
+    elements: &[(&str, Value)],
+    tables: &[(&str, Vec<u8>)],
+) -> Result<Look, Unrenderable> {
     let tables = tables.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
     Attributes::of_metadata(&metadata(elements), frame.shape.photometric, 1)?.look(&frame.shape, &tables)
 }
@@ -136,14 +142,15 @@ fn every_number_of_bits_is_read_where_it_lies() {
         // Other bits of the container do not count.
         let mut high = frame.clone();
         high.shape.high_bit = 15;
-        let shifted = [0_u16, (greatest << (16 - stored)) as u16].map(|word| word | ((1 << (16 - stored)) - 1));
+        let shifted =
+            [0_u16, (greatest << (16 - stored)) as u16].map(|word| word | ((1 << (16 - stored)) - 1));
         high.bytes = shifted.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(shown(&high, &[]), [0, 255], "{stored} high bits");
     }
     let signed = words(&[-2048, -1, 0, 2047], 12, true);
     assert_eq!(shown(&signed, &window(0.0, 4096.0)), [0, 127, 128, 255]);
     let long: Vec<u8> = [0_u32, 1 << 31, u32::MAX].iter().flat_map(|n| n.to_le_bytes()).collect();
-    let frame = Native { shape: shape(Photometric::Monochrome2, 3, 32), bytes: long.clone() };
+    let frame = Native { shape: shape(Photometric::Monochrome2, 3, 32), bytes: long };
     assert_eq!(shown(&frame, &[]), [0, 128, 255]);
     let mut signed = frame;
     signed.shape.signed = true;
@@ -161,25 +168,25 @@ fn single_bits_are_black_and_white_even_if_all_are_the_same() {
     assert_eq!(shown(&of(&[0, 0]), &[]), [0; 11]);
 }
 
-fn table_item(descriptor: Value, data: Value) -> Value {
+fn table_item(descriptor: &Value, data: &Value) -> Value {
     json!([{"00283002": {"vr": "US", "Value": descriptor}, "00283006": {"vr": "US", "Value": data}}])
 }
 
 #[test]
 fn look_up_tables_take_the_place_of_rescale_and_window() {
     let frame = words(&[0, 10, 11, 12, 200], 8, false);
-    let modality = ("00283000", table_item(json!([3, 10, 16]), json!([1000, 2000, 3000])));
+    let modality = ("00283000", table_item(&json!([3, 10, 16]), &json!([1000, 2000, 3000])));
     // 1000, 1000, 2000, 3000, 3000, and no window.
     assert_eq!(shown(&frame, std::slice::from_ref(&modality)), [0, 0, 128, 255, 255]);
     let ignored = ("00281053", json!([7]));
     assert_eq!(shown(&frame, &[modality.clone(), ignored]), [0, 0, 128, 255, 255]);
-    let voi = ("00283010", table_item(json!([2, 1999, 12]), json!([4095, 0])));
+    let voi = ("00283010", table_item(&json!([2, 1999, 12]), &json!([4095, 0])));
     assert_eq!(shown(&frame, &[modality, voi.clone()]), [255, 255, 0, 0, 0]);
     // A window counts before a table.
     assert_eq!(shown(&words(&[0, 255], 8, false), &[window(128.0, 256.0), vec![voi]].concat()), [0, 255]);
     // The first value of a VOI table is signed where values below 0 can come.
     let signed = words(&[-2, -1, 0], 8, true);
-    let voi = ("00283010", table_item(json!([2, 65535, 8]), json!([0, 255])));
+    let voi = ("00283010", table_item(&json!([2, 65535, 8]), &json!([0, 255])));
     assert_eq!(shown(&signed, std::slice::from_ref(&voi)), [0, 0, 255]);
     assert_eq!(shown(&words(&[0, 1], 8, false), &[voi]), [0, 0]);
 }
@@ -236,7 +243,8 @@ fn descriptor(entries: u16, first: i64, bits: u32, signed: bool) -> Descriptor {
 
 #[test]
 fn a_descriptor_is_read_whatever_the_signs_it_is_written_with() {
-    let read = |numbers: &[f64], signed| Descriptor::of(numbers, signed).ok().map(|d| (d.entries, d.first, d.bits));
+    let read =
+        |numbers: &[f64], signed| Descriptor::of(numbers, signed).ok().map(|d| (d.entries, d.first, d.bits));
     assert_eq!(read(&[0.0, 0.0, 16.0], false), Some((65_536, 0, 16)));
     assert_eq!(read(&[-1.0, 0.0, 8.0], false), Some((65_535, 0, 8)));
     assert_eq!(read(&[1.0, 65_535.0, 8.0], true), Some((1, -1, 8)));
@@ -293,7 +301,8 @@ fn palettes_keep_the_high_bits_and_reach_beyond_their_ends() {
 #[test]
 fn segments_are_discrete_linear_or_copies() {
     let eight = |entries: u16, bytes: &[u8]| grey_palette(descriptor(entries, 0, 8, false), bytes, false);
-    let sixteen = |entries: u16, words: &[u16]| grey_palette(descriptor(entries, 0, 16, false), &le(words), false);
+    let sixteen =
+        |entries: u16, words: &[u16]| grey_palette(descriptor(entries, 0, 16, false), &le(words), false);
     let long = |entries: &[u8]| {
         let last = *entries.last().unwrap();
         [&[entries[0]; 2], entries, &[last; 8]].concat()[..10].to_vec()
@@ -338,7 +347,8 @@ fn a_palette_is_read_from_metadata_or_beside_them() {
     assert_eq!(attributes.tables().len(), 6);
     let tables = [("00281201", vec![1, 2]), ("00281222", vec![0, 2, 3, 4]), ("00281203", vec![5, 0, 6, 0])];
     assert_eq!(render(&frame, &look(&frame, &bare, &tables).unwrap()).unwrap().samples, expected);
-    for (bad, tables) in [(vec![], &tables[..]), (bare.clone(), &tables[..2]), (each(json!([0, 0, 16])), &tables[..])]
+    for (bad, tables) in
+        [(vec![], &tables[..]), (bare.clone(), &tables[..2]), (each(json!([0, 0, 16])), &tables[..])]
     {
         assert!(look(&frame, &bad, tables).is_err());
     }
@@ -413,7 +423,9 @@ fn a_viewport_keeps_the_aspect_of_the_part_it_shows() {
     assert_eq!((clipped.part, clipped.upside_down), ([0.0, 90.0, 10.0, 10.0], true));
     let open = Source { x: 150.5, y: 0.0, width: None, height: None };
     assert_eq!(place(64, 64, open).unwrap().part, [150.5, 0.0, 49.5, 100.0]);
-    for beside in [at(200.0, 0.0, 5.0, 5.0), at(0.0, -5.0, 5.0, 5.0), at(0.0, 0.0, 0.0, 5.0), at(0.0, 99.5, 5.0, 5.0)] {
+    for beside in
+        [at(200.0, 0.0, 5.0, 5.0), at(0.0, -5.0, 5.0, 5.0), at(0.0, 0.0, 0.0, 5.0), at(0.0, 99.5, 5.0, 5.0)]
+    {
         assert_eq!(place(64, 64, beside), None, "{beside:?}");
     }
 }
@@ -483,7 +495,7 @@ proptest! {
             ("00281053", json!([n(3)])), ("00280120", json!([n(4)])), ("00280121", json!([n(5)])),
             ("00281101", json!([n(6), n(7), 8])), ("00281102", json!([n(6), n(8), 16])),
             ("00281103", json!([n(6), n(9), 12])),
-            ("00283000", table_item(json!([n(10), n(11), 16]), json!([n(12), n(13)]))),
+            ("00283000", table_item(&json!([n(10), n(11), 16]), &json!([n(12), n(13)]))),
         ];
         let tables = ["00281201", "00281222", "00281203"].map(|path| (path, noise.clone()));
         if let Ok(look) = look(&frame, &elements, &tables)

@@ -8,9 +8,9 @@ use crate::kit::served::Served;
 
 fn palette(descriptors: [&[u16]; 3]) -> Instance {
     let image = new().frames(Image { photometric: "PALETTE COLOR", ..GREY }, &[vec![0, 1, 2, 255]]);
-    (0x0028_1101..).zip(descriptors).fold(image, |image, (tag, descriptor)| {
-        image.element(tag, "US", Value::U16(descriptor.to_vec()))
-    })
+    (0x0028_1101..)
+        .zip(descriptors)
+        .fold(image, |image, (tag, descriptor)| image.element(tag, "US", Value::U16(descriptor.to_vec())))
 }
 
 fn tables(image: Instance, first: u32, table: &[u8]) -> Instance {
@@ -25,17 +25,33 @@ async fn palettes_that_lie_are_406() {
     assert_eq!(samples(&archive, &good, "").await, [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3]);
     for (what, image) in [
         ("no table", palette(three)),
-        ("no descriptor", tables(new().frames(Image { photometric: "PALETTE COLOR", ..GREY }, &[vec![0; 4]]), 0x0028_1201, &[1, 2, 3, 0])),
+        (
+            "no descriptor",
+            tables(
+                new().frames(Image { photometric: "PALETTE COLOR", ..GREY }, &[vec![0; 4]]),
+                0x0028_1201,
+                &[1, 2, 3, 0],
+            ),
+        ),
         ("no entries", tables(palette(three), 0x0028_1201, &[])),
         ("too few entries", tables(palette(three), 0x0028_1201, &[1, 2])),
-        ("65,536 entries, and only three", tables(palette([&[0, 0, 16]; 3]), 0x0028_1201, &[1, 2, 3, 0, 0, 0])),
+        (
+            "65,536 entries, and only three",
+            tables(palette([&[0, 0, 16]; 3]), 0x0028_1201, &[1, 2, 3, 0, 0, 0]),
+        ),
         ("no bits", tables(palette([&[3, 0, 0]; 3]), 0x0028_1201, &[1, 2, 3, 0])),
         ("too many bits", tables(palette([&[3, 0, 17]; 3]), 0x0028_1201, &[1, 2, 3, 0])),
         ("a descriptor of two", tables(palette([&[3, 0]; 3]), 0x0028_1201, &[1, 2, 3, 0])),
-        ("one table without entries", tables(palette([&[3, 0, 8], &[3, 0, 8], &[9, 0, 8]]), 0x0028_1201, &[1, 2, 3, 0])),
+        (
+            "one table without entries",
+            tables(palette([&[3, 0, 8], &[3, 0, 8], &[9, 0, 8]]), 0x0028_1201, &[1, 2, 3, 0]),
+        ),
         ("segments that end", tables(palette(three), 0x0028_1221, &[0, 9, 1, 2])),
         ("segments of nothing", tables(palette(three), 0x0028_1221, &[0, 0, 0, 0, 0, 0])),
-        ("segments that are copies of copies", tables(palette(three), 0x0028_1221, &[0, 1, 9, 2, 255, 3, 0, 0, 0, 0])),
+        (
+            "segments that are copies of copies",
+            tables(palette(three), 0x0028_1221, &[0, 1, 9, 2, 255, 3, 0, 0, 0, 0]),
+        ),
         ("a copy from beyond", tables(palette(three), 0x0028_1221, &[0, 1, 9, 2, 1, 255, 255, 255, 255, 0])),
         ("a line from nowhere", tables(palette(three), 0x0028_1221, &[1, 3, 9, 0])),
     ] {
@@ -103,7 +119,9 @@ async fn sizes_without_the_bytes_for_them_are_refused_before_anything_is_set_asi
         let few = vec![vec![b"\xFF\xD8\xFF\xE0few bytes".to_vec()]];
         new().fragments(image, &few, Offsets::Absent).syntax(syntax)
     };
-    for syntax in ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"] {
+    for syntax in
+        ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"]
+    {
         for (samples, photometric) in [(1, "MONOCHROME2"), (3, "RGB")] {
             let answer = rendered(&archive, &huge(syntax, samples, photometric), "").await;
             assert_eq!(answer.status, 406, "{syntax}: {answer:?}");
@@ -128,7 +146,11 @@ async fn large_viewports_are_bounded_one_by_one_and_together() {
     assert_eq!(largest.status, 200);
     let colour = Image { rows: 4, columns: 4, samples: 3, photometric: "RGB", ..GREY };
     let colour = new().frames(colour, &[(0..48).collect()]);
-    assert_eq!(rendered(&archive, &colour, "?viewport=8192,8192").await.status, 406, "more than a frame may have");
+    assert_eq!(
+        rendered(&archive, &colour, "?viewport=8192,8192").await.status,
+        406,
+        "more than a frame may have"
+    );
     let path = format!("{INSTANCE}/rendered?viewport=1000,1000&quality=10");
     let answers = join_all((0..20).map(|_| archive.get(&path).send())).await;
     for answer in answers {

@@ -3,7 +3,7 @@
 //! Expected samples are computed by hand from PS3.3 §C.7.6.3 and §C.11.
 
 use super::{GREY, INSTANCE, RGB, WORDS, le, new, png, rendered, samples, text};
-use crate::kit::dicom::{Element, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Image, Instance, Value};
+use crate::kit::dicom::{EXPLICIT_BIG, EXPLICIT_LITTLE, Element, IMPLICIT_LITTLE, Image, Instance, Value};
 use crate::kit::served::Served;
 
 const SYNTAXES: [&str; 3] = [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG];
@@ -59,7 +59,8 @@ async fn per_frame_values_count_before_shared_ones_and_those_before_the_top_leve
         .element(0x0028_1051, "DS", "9")
         .element(0x0028_1053, "DS", "7");
     let shown = async |number: u32| {
-        let answer = archive.get(&format!("{INSTANCE}/frames/{number}/rendered")).accept("image/png").send().await;
+        let answer =
+            archive.get(&format!("{INSTANCE}/frames/{number}/rendered")).accept("image/png").send().await;
         png(answer.bytes()).samples
     };
     let shared = Value::Sequence(vec![functional_group("2", Some(("10", "30")))]);
@@ -83,10 +84,11 @@ async fn without_a_window_the_frame_is_shown_from_least_to_greatest_but_for_its_
     assert_eq!(samples(&archive, &padded, "").await, [0, 102, 255, 255]);
     let range = image.element(0x0028_0120, "US", 100_u16).element(0x0028_0121, "US", 120_u16);
     assert_eq!(samples(&archive, &range, "").await, [0, 0, 0, 255]);
-    let signed = new()
-        .frames(WORDS, &[le(&[0xF830, 0, 50, 100])])
-        .element(0x0028_0103, "US", 1_u16)
-        .element(0x0028_0120, "SS", Value::I16(vec![-2000]));
+    let signed = new().frames(WORDS, &[le(&[0xF830, 0, 50, 100])]).element(0x0028_0103, "US", 1_u16).element(
+        0x0028_0120,
+        "SS",
+        Value::I16(vec![-2000]),
+    );
     assert_eq!(samples(&archive, &signed, "").await, [0, 0, 128, 255]);
     // Each frame by itself.
     let two = new().frames(GREY, &[vec![0, 1, 2, 3], vec![0, 50, 60, 90]]);
@@ -132,7 +134,8 @@ async fn samples_of_1_to_32_bits_are_read_where_they_lie() {
         assert_eq!(samples(&archive, &image, "").await, [0, 64, 191, 255], "{syntax}");
     }
     // As pydicom writes and reads them: each sample turned as a whole, and not its two words.
-    let words: Vec<u8> = values.chunks(4).flat_map(|bytes| [bytes[2], bytes[3], bytes[0], bytes[1]]).collect();
+    let words: Vec<u8> =
+        values.chunks(4).flat_map(|bytes| [bytes[2], bytes[3], bytes[0], bytes[1]]).collect();
     let image = new().frames(Image { bits: 32, ..GREY }, &[words]).syntax(EXPLICIT_BIG);
     assert_eq!(samples(&archive, &image, "").await, [0, 64, 191, 255]);
     let signed = new()
@@ -149,7 +152,11 @@ async fn bit_packed_frames_are_black_and_white() {
     // Three frames of five bits each, one behind the other.
     let image = Image { columns: 5, bits: 1, ..GREY };
     for syntax in SYNTAXES {
-        let bits = new().syntax(syntax).frames(image, &[vec![0b1110_0001, 0b0111_1111]]).element(0x0028_0008, "IS", "3");
+        let bits = new().syntax(syntax).frames(image, &[vec![0b1110_0001, 0b0111_1111]]).element(
+            0x0028_0008,
+            "IS",
+            "3",
+        );
         rendered(&archive, &bits, "").await;
         for (number, expected) in
             [(1, [255, 0, 0, 0, 0]), (2, [255, 255, 255, 255, 255]), (3, [255, 255, 255, 255, 255])]
@@ -188,7 +195,11 @@ async fn palettes_are_looked_up_in_every_encoding() {
         let eight = palette(GREY, frame.clone(), [3, 0, 8]).syntax(syntax);
         let tables = [vec![1, 2, 3, 0], vec![4, 5, 6, 0], vec![7, 8, 9, 0]];
         let expected = [1, 4, 7, 2, 5, 8, 3, 6, 9, 3, 6, 9];
-        assert_eq!(samples(&archive, &with_tables(eight, 0x0028_1201, tables), "").await, expected, "{syntax}");
+        assert_eq!(
+            samples(&archive, &with_tables(eight, 0x0028_1201, tables), "").await,
+            expected,
+            "{syntax}"
+        );
         let sixteen = palette(GREY, frame.clone(), [3, 1, 16]).syntax(syntax);
         let table = |high: u16| le(&[high << 8 | 0x7F, (high + 1) << 8, (high + 2) << 8 | 0xFF]);
         let tables = [table(1), table(4), table(0xFD)];
@@ -264,7 +275,8 @@ async fn look_up_tables_are_read_from_metadata_and_beside_them() {
             let voi = table(vr, [2, 1001, 12], &[0, 4095]);
             let only_modality = image.clone().syntax(syntax).element(0x0028_3000, "SQ", modality.clone());
             assert_eq!(samples(&archive, &only_modality, "").await, [0, 0, 128, 255], "{syntax} {vr}");
-            let only_voi = image.clone().syntax(syntax).element(0x0028_3010, "SQ", table(vr, [3, 9, 8], &[7, 8, 9]));
+            let only_voi =
+                image.clone().syntax(syntax).element(0x0028_3010, "SQ", table(vr, [3, 9, 8], &[7, 8, 9]));
             assert_eq!(samples(&archive, &only_voi, "").await, [7, 8, 9, 9], "{syntax} {vr}");
             let both = only_modality.element(0x0028_3010, "SQ", voi);
             assert_eq!(samples(&archive, &both, "").await, [0, 0, 255, 255], "{syntax} {vr}");

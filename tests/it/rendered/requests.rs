@@ -161,7 +161,8 @@ async fn what_cannot_be_decoded_is_406() {
         let path = format!("/v2/studies/{study}/series/{study}.1/instances/{study}.1.1/rendered");
         let answer = archive.get(&path).accept("image/png").send().await;
         let real = ["", ".1", ".2", ".1.99", ".5"];
-        let real = family.transfer_syntax.strip_prefix("1.2.840.10008.1.2").is_some_and(|s| real.contains(&s));
+        let real =
+            family.transfer_syntax.strip_prefix("1.2.840.10008.1.2").is_some_and(|s| real.contains(&s));
         assert_eq!(answer.status, if real { 200 } else { 406 }, "{}: {answer:?}", family.name);
         if real { shown += 1 } else { refused += 1 }
     }
@@ -187,10 +188,11 @@ async fn what_cannot_be_decoded_is_406() {
         let answer = archive.get(&format!("{INSTANCE}/frames/{number}/rendered")).send().await;
         assert_eq!(answer.status, status, "{number}");
     }
-    let floats = new()
-        .frames(Image { bits: 32, ..GREY }, &[vec![0; 16]])
-        .without(0x7FE0_0010)
-        .element(0x7FE0_0008, "OF", Value::F32(vec![0.0, 1.0, 2.0, 3.0]));
+    let floats = new().frames(Image { bits: 32, ..GREY }, &[vec![0; 16]]).without(0x7FE0_0010).element(
+        0x7FE0_0008,
+        "OF",
+        Value::F32(vec![0.0, 1.0, 2.0, 3.0]),
+    );
     assert_eq!(rendered(&archive, &floats, "").await.status, 406);
 }
 
@@ -308,10 +310,11 @@ async fn pages_partitions_and_versions_have_pictures_too() {
 #[tokio::test]
 async fn a_window_of_the_client_counts_before_the_images() {
     let archive = Served::start().await;
-    let image = new()
-        .frames(GREY, &[vec![0, 50, 100, 200]])
-        .element(0x0028_1050, "DS", "5\\100")
-        .element(0x0028_1051, "DS", "4\\50");
+    let image = new().frames(GREY, &[vec![0, 50, 100, 200]]).element(0x0028_1050, "DS", "5\\100").element(
+        0x0028_1051,
+        "DS",
+        "4\\50",
+    );
     for (query, expected) in [
         ("", [0, 255, 255, 255]),
         ("?window=100,201,linear", [1, 64, 128, 255]),
@@ -322,8 +325,16 @@ async fn a_window_of_the_client_counts_before_the_images() {
         assert_eq!(samples(&archive, &image, query).await, expected, "{query}");
     }
     for bad in [
-        "1,2", "1,2,linear,3", "nan,2,linear", "1,inf,linear", "1,0,sigmoid", "1,-1,linear", "1,0.5,linear",
-        "1,2,cubic", "", "1,2,",
+        "1,2",
+        "1,2,linear,3",
+        "nan,2,linear",
+        "1,inf,linear",
+        "1,0,sigmoid",
+        "1,-1,linear",
+        "1,0.5,linear",
+        "1,2,cubic",
+        "",
+        "1,2,",
     ] {
         let answer = archive.get(&format!("{INSTANCE}/rendered?window={bad}")).send().await;
         assert_eq!(answer.status, 400, "{bad}");
@@ -352,13 +363,25 @@ async fn a_viewport_cuts_out_mirrors_and_fits() {
     assert_eq!(shown("4,2,,,-4,-2").await, of(4, 2, &[255, 6, 5, 4, 3, 2, 1, 0]));
     // Clipped to what is there: two columns, one row.
     assert_eq!(shown("2,9,2,1,100,100").await, of(2, 1, &[6, 255]));
-    for (query, width, height) in [("8,8", 8, 4), ("400,20", 40, 20), ("2,2", 2, 1), ("1,1", 1, 1), ("9,9,0,0,2,2", 9, 9)] {
+    for (query, width, height) in
+        [("8,8", 8, 4), ("400,20", 40, 20), ("2,2", 2, 1), ("1,1", 1, 1), ("9,9,0,0,2,2", 9, 9)]
+    {
         let shown = shown(query).await;
         assert_eq!((shown.width, shown.height), (width, height), "{query}");
     }
-    for bad in
-        ["", "1", "0,1", "1,0", "8193,1", "1,1,1", "1,1,1,1", "1,1,4,0,1,1", "1,1,0,0,0,1", "a,b", "1,1,x,0,1,1"]
-    {
+    for bad in [
+        "",
+        "1",
+        "0,1",
+        "1,0",
+        "8193,1",
+        "1,1,1",
+        "1,1,1,1",
+        "1,1,4,0,1,1",
+        "1,1,0,0,0,1",
+        "a,b",
+        "1,1,x,0,1,1",
+    ] {
         let answer = archive.get(&format!("{INSTANCE}/rendered?viewport={bad}")).send().await;
         assert_eq!(answer.status, 400, "{bad}");
         assert!(answer.text().contains("viewport"));

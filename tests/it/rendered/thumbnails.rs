@@ -107,7 +107,8 @@ async fn a_study_is_shown_by_its_first_series_with_pixels() {
 async fn a_series_is_shown_by_its_middle_image() {
     let archive = Served::start().await;
     // In the order of UIDs and of texts it would be another one.
-    let images = [("1.9", "8", 80), ("1.8", "9", 90), ("1.7", "10", 100), ("1.6", "11", 110), ("1.5", "100", 120)];
+    let images =
+        [("1.9", "8", 80), ("1.8", "9", 90), ("1.7", "10", 100), ("1.6", "11", 110), ("1.5", "100", 120)];
     store(&archive, &images.map(|(sop, number, level)| numbered("1.3", sop, number, level))).await;
     assert_eq!(level(&archive, "/series/1.3").await, 100);
     assert_eq!(level(&archive, "").await, 100);
@@ -124,9 +125,8 @@ async fn a_series_is_shown_by_its_middle_image() {
 async fn an_instance_is_shown_by_the_frame_that_represents_it() {
     let archive = Served::start().await;
     let frames = |count: u8| (1..=count).map(|n| vec![n * 10; 200]).collect::<Vec<_>>();
-    let several = |sop: &str, count: u8| {
-        image("1.3", sop, 0).without(0x7FE0_0010).frames(SIZE, &frames(count))
-    };
+    let several =
+        |sop: &str, count: u8| image("1.3", sop, 0).without(0x7FE0_0010).frames(SIZE, &frames(count));
     store(&archive, &[several("1.1", 5), several("1.2", 4), several("1.3", 2)]).await;
     store(&archive, &[several("1.4", 5).element(0x0028_6010, "US", 5_u16)]).await;
     store(&archive, &[several("1.5", 5).element(0x0028_6010, "US", 6_u16)]).await;
@@ -200,7 +200,9 @@ async fn the_middle_of_many_is_found_and_then_known() {
                 // UIDs in the other order than numbers.
                 let sop = format!("1.{}", 1000 - n);
                 let level = if *n == COUNT / 2 + 1 { 200 } else { 100 };
-                numbered("1.3", &sop, &n.to_string(), level).element(0x0008_0018, "UI", Value::from(sop.as_str())).part10()
+                numbered("1.3", &sop, &n.to_string(), level)
+                    .element(0x0008_0018, "UI", Value::from(sop.as_str()))
+                    .part10()
             })
             .collect();
         let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();

@@ -53,7 +53,8 @@ impl Wish {
         let quality = quality(pairs)?;
         let whole = |text: &str| viewport(text).filter(|_| text.matches(',').count() == 1);
         let viewport = parameter(pairs, "viewport", THUMBNAIL, whole)?;
-        let default = Viewport { width: THUMBNAIL_PIXELS, height: THUMBNAIL_PIXELS, source: Source::default() };
+        let default =
+            Viewport { width: THUMBNAIL_PIXELS, height: THUMBNAIL_PIXELS, source: Source::default() };
         Ok(Self { form: form(headers, quality)?, window: None, viewport: Some(viewport.unwrap_or(default)) })
     }
 
@@ -183,8 +184,23 @@ mod tests {
         let part = Source { x: 1.5, y: 0.0, width: Some(-3.0), height: None };
         assert_eq!(viewport("10,20,1.5,,-3,"), of(10, 20, part));
         for bad in [
-            "", "10", "10,", ",10", "0,10", "10,0", "8193,1", "-1,1", "1.5,1", "a,1", "10,10,1", "10,10,1,1,1",
-            "10,10,1,1,1,1,1", "10,10,x,1,1,1", "10,10,nan,1,1,1", "10,10,1,1,inf,1", "4294967297,1",
+            "",
+            "10",
+            "10,",
+            ",10",
+            "0,10",
+            "10,0",
+            "8193,1",
+            "-1,1",
+            "1.5,1",
+            "a,1",
+            "10,10,1",
+            "10,10,1,1,1",
+            "10,10,1,1,1,1,1",
+            "10,10,x,1,1,1",
+            "10,10,nan,1,1,1",
+            "10,10,1,1,inf,1",
+            "4294967297,1",
         ] {
             assert_eq!(viewport(bad), Err(400), "{bad}");
         }
@@ -192,9 +208,13 @@ mod tests {
 
     #[test]
     fn quality_is_1_to_100_and_concerns_jpeg() {
-        for (query, quality) in
-            [("", 100), ("quality=1", 1), ("Quality=90", 90), ("quality=100&quality=0", 100), ("a=quality", 100)]
-        {
+        for (query, quality) in [
+            ("", 100),
+            ("quality=1", 1),
+            ("Quality=90", 90),
+            ("quality=100&quality=0", 100),
+            ("a=quality", 100),
+        ] {
             assert_eq!(wish(query).map(|wish| wish.form), Ok(Form::Jpeg(quality)), "{query}");
         }
         for bad in ["0", "101", "x", "", "1.5", "-1", "256", "1e1"] {
