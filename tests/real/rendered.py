@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Rendered images before judges: rendered.py BASE_URL DCM2PNM SHEET FOLDER...
 
-Stores each file of the folders, has its frames rendered, and compares the PNGs with what pydicom (its look-up tables,
+Stores each file of the folders, and some with tables made here, has their frames rendered, and compares the PNGs with what pydicom (its look-up tables,
 windows and palettes) and DCMTK's dcm2pnm make of the same frames: one grey level of difference with a window, none
 in colours that are stored without loss. A JPEG of quality 90 must have a peak signal-to-noise ratio of 40 dB to the PNG.
 Files that the archive refuses are passed over; what is not decoded is counted. SHEET becomes a picture with all of
@@ -107,7 +107,7 @@ class Judge:
             Image.fromarray(shown).save(file, "jpeg", quality=90, subsampling=0)
             theirs = decibel(file.getvalue(), shown)
             self.low[name] = [round(ours, 2), round(theirs, 2)]
-            if ours < theirs - 0.05:
+            if ours < theirs - 0.2:
                 self.wrong.append(f"{name}: a JPEG of {ours:.2f} dB, and libjpeg's has {theirs:.2f} dB")
 
     def grey(self, path, name, dataset, number, at, shown, stored, syntax):
@@ -126,7 +126,9 @@ class Judge:
             self.same(f"{name}, {function}", ours, 255 - expected if inverted else expected, 1)
         # Of words of 16 bits dcm2pnm turns each by itself, also where two are a sample.
         turned = syntax == "1.2.840.10008.1.2.2" and dataset.BitsAllocated > 16
-        if syntax in NATIVE and not groups and not turned:
+        # It takes the function of the dataset with another window, too.
+        linear = dataset.get("VOILUTFunction", "LINEAR") == "LINEAR"
+        if syntax in NATIVE and linear and not groups and not turned:
             theirs = self.dcmtk(path, number, center, width)
             if theirs is not None:
                 self.counts["dcm2pnm"] += 1
@@ -214,11 +216,91 @@ def draw(sheet, file):
     whole.save(file)
 
 
+def made(folder):
+    """Files with what the real ones do not have: tables of every kind, over a ramp of all values."""
+    def image(name, photometric, pixels, bits, signed=0):
+        dataset = pydicom.Dataset()
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        dataset.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+        dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (pydicom.uid.generate_uid() for _ in range(3))
+        dataset.PatientID, dataset.Modality, dataset.SamplesPerPixel = "made", "OT", 1
+        dataset.PhotometricInterpretation, (dataset.Rows, dataset.Columns) = photometric, pixels.shape
+        dataset.BitsAllocated = pixels.dtype.itemsize * 8
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, signed
+        dataset.PixelData = pixels.tobytes()
+        dataset["PixelData"].VR = "OW"
+        return pathlib.Path(folder, f"{name}.dcm"), dataset
+
+    def palette(dataset, descriptor, data, prefix=""):
+        for at, colour in enumerate(("Red", "Green", "Blue")):
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", descriptor)
+            setattr(dataset, f"{prefix}{colour}PaletteColorLookupTableData", data[at])
+
+    def table(dataset, keyword, descriptor, words):
+        item = pydicom.Dataset()
+        item.add_new(0x00283002, "US", descriptor)
+        item.add_new(0x00283006, "US", [int(word) for word in words])
+        setattr(dataset, keyword, [item])
+
+    def words(*numbers):
+        return numpy.array(numbers, "<u2").tobytes()
+
+    eight = numpy.arange(256, dtype=numpy.uint8).reshape(16, 16)
+    twelve = (numpy.arange(64 * 64, dtype=numpy.uint16)).reshape(64, 64)
+    signed = (numpy.arange(64 * 64) - 2048).astype(numpy.int16).reshape(64, 64)
+    files = []
+    file = image("palette of 16 bits", "PALETTE COLOR", eight, 8)
+    ramp = numpy.arange(256) * 257
+    palette(file[1], [256, 0, 16], [turned.astype("<u2").tobytes() for turned in (ramp, ramp[::-1], numpy.roll(ramp, 77))])
+    files.append(file)
+    file = image("palette of 100 entries from 50", "PALETTE COLOR", eight, 8)
+    palette(file[1], [100, 50, 8], [bytes(range(start, start + 100)) for start in (0, 70, 155)])
+    files.append(file)
+    file = image("segmented palette", "PALETTE COLOR", eight, 8)
+    segments = [
+        words(0, 1, 0, 1, 255, 65535),
+        words(0, 2, 65535, 60000, 1, 127, 100, 0, 1, 7, 1, 126, 65000),
+        words(0, 1, 0, 1, 99, 30000, 0, 28, *range(1000, 29000, 1000), 1, 99, 7, 1, 29, 65535),
+    ]
+    palette(file[1], [256, 0, 16], segments, "Segmented")
+    files.append(file)
+    # Of tables with 16 bits the judge takes offsets of copied segments for words. It rounds halves to the even number;
+    # lines of odd lengths have none.
+    file = image("segmented palette of 8 bits", "PALETTE COLOR", eight, 8)
+    segments = [
+        bytes((0, 2, 0, 9, 1, 125, 200, 1, 129, 3)),
+        bytes((0, 1, 77, 1, 99, 255, 2, 1, 3, 0, 0, 0, 1, 57, 0, 0)),
+        bytes((0, 3, 1, 2, 3, 1, 61, 100, 2, 2, 0, 0, 0, 0, 0, 128, *range(128))),
+    ]
+    palette(file[1], [256, 0, 8], segments, "Segmented")
+    files.append(file)
+    file = image("modality table", "MONOCHROME2", twelve, 12)
+    table(file[1], "ModalityLUTSequence", [4096, 0, 16], numpy.sqrt(numpy.arange(4096)) * 1000)
+    file[1].ModalityLUTSequence[0].ModalityLUTType = "US"
+    files.append(file)
+    file = image("VOI table of 12 bits", "MONOCHROME1", twelve, 12)
+    table(file[1], "VOILUTSequence", [2000, 1000, 12], numpy.arange(2000)[::-1] * 2)
+    files.append(file)
+    file = image("VOI table of 16 bits", "MONOCHROME2", twelve, 12)
+    table(file[1], "VOILUTSequence", [4096, 0, 16], numpy.arange(4096) ** 2 // 257)
+    files.append(file)
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        file = image(f"{function} of rescaled", "MONOCHROME2", signed, 12, 1)
+        file[1].RescaleSlope, file[1].RescaleIntercept, file[1].VOILUTFunction = "1.5", "-1000", function
+        file[1].WindowCenter, file[1].WindowWidth = ["-950.5", "1"], ["1777", "1"]
+        files.append(file)
+    for path, dataset in files:
+        dataset.save_as(path, enforce_file_format=True)
+
+
 def main(base, dcm2pnm, sheet, folders):
     warnings.filterwarnings("ignore")
     judge = Judge(base, dcm2pnm)
-    for path in sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*") if path.is_file()):
-        judge.file(path)
+    with tempfile.TemporaryDirectory() as own:
+        made(own)
+        for path in sorted(path for folder in [own, *folders] for path in pathlib.Path(folder).rglob("*") if path.is_file()):
+            judge.file(path)
     draw(judge.sheet, sheet)
     judge.counts["below 40 dB"] = judge.low
     print(json.dumps(judge.counts))
