@@ -9,6 +9,42 @@ use serde_json::Value;
 use crate::clients::{named, root};
 use crate::kit::process::Process;
 
+/// Frames of each syntax that are looked at.
+const FRAMES: [(&str, u64); 5] = [
+    ("1.2.840.10008.1.2", 6),
+    ("1.2.840.10008.1.2.1", 60),
+    ("1.2.840.10008.1.2.1.99", 1),
+    ("1.2.840.10008.1.2.2", 8),
+    ("1.2.840.10008.1.2.5", 10),
+];
+/// Real files whose pixels are not decoded.
+const UNDECODED: [&str; 24] = [
+    "693_J2KI.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+    "JPEG-lossy.dcm",
+    "JPEG2000-embedded-sequence-delimiter.dcm",
+    "JPEG2000.dcm",
+    "JPGExtended.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "SC_jpeg_no_color_transform.dcm",
+    "SC_jpeg_no_color_transform_2.dcm",
+    "SC_rgb_dcmtk_+eb+cr.dcm",
+    "SC_rgb_dcmtk_+eb+cy+n1.dcm",
+    "SC_rgb_dcmtk_+eb+cy+n2.dcm",
+    "SC_rgb_dcmtk_+eb+cy+np.dcm",
+    "SC_rgb_dcmtk_+eb+cy+s2.dcm",
+    "SC_rgb_dcmtk_+eb+cy+s4.dcm",
+    "SC_rgb_gdcm_KY.dcm",
+    "SC_rgb_jpeg_app14_dcmd.dcm",
+    "SC_rgb_jpeg_dcmtk.dcm",
+    "SC_rgb_jpeg_gdcm.dcm",
+    "SC_rgb_jpeg_lossy_gdcm.dcm",
+    "SC_rgb_small_odd_jpeg.dcm",
+    "examples_jpeg2k.dcm",
+    "examples_ybr_color.dcm",
+];
+
 #[test]
 fn judges_see_what_is_rendered_of_real_files() {
     let needed = (named("KYMO_TEST_PYTHON"), named("KYMO_TEST_DICOM_FILES"), named("KYMO_TEST_DCMDUMP"));
@@ -29,5 +65,17 @@ fn judges_see_what_is_rendered_of_real_files() {
     println!("{said}");
     assert!(ran.status.success(), "{said}{errors}");
     let counts: Value = serde_json::from_str(&said).expect("a line of JSON");
-    println!("{counts}");
+    for (syntax, least) in FRAMES {
+        assert!(counts["frames"][syntax].as_u64() >= Some(least), "{syntax}: {counts}");
+    }
+    let undecoded = counts["not decoded"].as_object().expect("files by syntax");
+    let undecoded: Vec<&str> = undecoded
+        .values()
+        .flat_map(|names| names.as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(undecoded.iter().all(|name| UNDECODED.contains(name)), "{undecoded:?}");
+    for judged in ["windows", "defaults", "dcm2pnm"] {
+        assert!(counts[judged].as_u64() >= Some(50), "{judged}: {counts}");
+    }
 }

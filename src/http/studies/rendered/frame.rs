@@ -77,6 +77,8 @@ pub(super) struct Plan {
     bulk: Vec<BulkElement>,
     placed: Option<Placed>,
     wish: Wish,
+    /// Of the decoded frame and its pictures.
+    bytes: u64,
 }
 
 fn not_acceptable(why: &'static str) -> Error {
@@ -108,11 +110,14 @@ impl Chosen {
         let (width, height) = (u32::from(shape.columns), u32::from(shape.rows));
         let placed = wish.viewport.map(|viewport| viewport.place(width, height).ok_or(BESIDE)).transpose()?;
         let most = app.codecs.limits().frame_bytes;
-        let bytes = decoded.frame_bytes().max(picture_bytes(&decoded, placed.as_ref()));
-        if bytes > most {
-            return Err(codecs::Error::TooLarge { bytes, most }.into());
+        let (frame, own) = (decoded.frame_bytes(), picture_bytes(&decoded, None));
+        let sent = placed.as_ref().map_or(0, |placed| picture_bytes(&decoded, Some(placed)));
+        let largest = frame.max(own).max(sent);
+        if largest > most {
+            return Err(codecs::Error::TooLarge { bytes: largest, most }.into());
         }
-        Ok(Plan { attributes: attributes.with(wish.window), shape, bulk, placed, wish })
+        let (attributes, bytes) = (attributes.with(wish.window), frame + own + sent);
+        Ok(Plan { shape, attributes, bulk, placed, wish, bytes })
     }
 
     /// The file of the picture.
@@ -120,9 +125,8 @@ impl Chosen {
     /// # Errors
     /// 406 when the frame or a table cannot be read as what it should be.
     pub(super) async fn picture(&self, app: &App, plan: Plan) -> Result<Bytes, Error> {
-        let Plan { shape, attributes, bulk, placed, wish } = plan;
-        let all = shape.frame_bytes() + picture_bytes(&shape, None) + picture_bytes(&shape, placed.as_ref());
-        let _room = app.pictures.room.take(all).await?;
+        let Plan { shape, attributes, bulk, placed, wish, bytes } = plan;
+        let _room = app.pictures.room.take(bytes).await?;
         let inflated = self.framed.frames.inflated();
         let values = Values::of(app.archive.blobs(), self.framed.at.clone(), inflated);
         let big_endian = self.live.transfer_syntax == EXPLICIT_BIG_ENDIAN;
