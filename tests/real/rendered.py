@@ -113,17 +113,19 @@ class Judge:
     def grey(self, path, name, dataset, number, at, shown, stored, syntax):
         inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
         values = apply_modality_lut(stored, dataset)
+        # Of a lossy stream two decoders may make values that differ by one.
+        most = 2 if syntax in LOSSY else 1
         groups = "PerFrameFunctionalGroupsSequence" in dataset
         low, high = float(values.min()), float(values.max())
         if not groups:
             self.counts["defaults"] += 1
-            self.same(f"{name}, as it is", shown, default(values, stored, dataset, inverted), 1)
+            self.same(f"{name}, as it is", shown, default(values, stored, dataset, inverted), most)
         center, width = round((low + high) / 2 + 0.25, 2), round(max((high - low) * 0.6, 2.0), 2)
         for function in ("linear", "linear-exact", "sigmoid"):
             self.counts["windows"] += 1
             ours = self.image(at, window=f"{center},{width},{function}")
             expected = windowed(values, dataset, center, width, function.upper().replace("-", "_"))
-            self.same(f"{name}, {function}", ours, 255 - expected if inverted else expected, 1)
+            self.same(f"{name}, {function}", ours, 255 - expected if inverted else expected, most)
         # Of words of 16 bits dcm2pnm turns each by itself, also where two are a sample.
         turned = syntax == "1.2.840.10008.1.2.2" and dataset.BitsAllocated > 16
         # It takes the function of the dataset with another window, too.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::wish::{BESIDE, Wish};
 use crate::archive::{Framed, LiveInstance};
@@ -39,18 +39,19 @@ const PERMIT_BYTES: u64 = 1 << 10;
 const ROOM_WAIT: Duration = Duration::from_secs(20);
 
 /// Room for what is in the making.
-pub(super) struct Room(Semaphore);
+pub(super) struct Room(Arc<Semaphore>);
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Semaphore::new(permits(u64::MAX) as usize))
+        Self(Arc::new(Semaphore::new(permits(u64::MAX) as usize)))
     }
 }
 
 impl Room {
     /// What is larger than all there is has it alone.
-    async fn take(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Error> {
-        match tokio::time::timeout(ROOM_WAIT, self.0.acquire_many(permits(bytes))).await {
+    async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+        let taken = Arc::clone(&self.0).acquire_many_owned(permits(bytes));
+        match tokio::time::timeout(ROOM_WAIT, taken).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(codecs::Error::Busy.into()),
         }
@@ -126,7 +127,7 @@ impl Chosen {
     /// 406 when the frame or a table cannot be read as what it should be.
     pub(super) async fn picture(&self, app: &App, plan: Plan) -> Result<Bytes, Error> {
         let Plan { shape, attributes, bulk, placed, wish, bytes } = plan;
-        let _room = app.pictures.room.take(bytes).await?;
+        let room = app.pictures.room.take(bytes).await?;
         let inflated = self.framed.frames.inflated();
         let values = Values::of(app.archive.blobs(), self.framed.at.clone(), inflated);
         let big_endian = self.live.transfer_syntax == EXPLICIT_BIG_ENDIAN;
@@ -151,6 +152,8 @@ impl Chosen {
         let stored = Stored { syntax: &self.live.transfer_syntax, shape };
         let native = app.codecs.decode(stored, frame).await?;
         let file = app.codecs.work(move || {
+            // Until all is done, also if nobody waits for it any more.
+            let _room = room;
             let look = attributes.look(&native.shape, &tables).map_err(|bad| bad.0)?;
             let mut picture = render::render(&native, &look).map_err(|bad| bad.0)?;
             drop(native);
