@@ -72,6 +72,8 @@ pub struct Stored<'a> {
 pub struct Limits {
     /// Largest decoded frame.
     pub frame_bytes: u64,
+    /// Most bytes of all frames that are worked on.
+    pub in_flight_bytes: u64,
 }
 
 /// Why there are no pixels.
@@ -236,7 +238,8 @@ impl Codecs {
     /// What is never exceeded.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { frame_bytes: self.0.settings.frame_bytes }
+        let Settings { frame_bytes, in_flight_bytes, .. } = self.0.settings;
+        Limits { frame_bytes, in_flight_bytes }
     }
 
     /// How they are.

@@ -92,7 +92,7 @@ impl App {
         settings: Settings,
     ) -> Self {
         let unshown = Arc::new(AtomicU64::new(BEFORE_THE_START));
-        let pictures = Arc::default();
+        let pictures = Arc::new(Pictures::new(codecs.limits()));
         Self { archive, search, codecs, health, metrics, settings: Arc::new(settings), pictures, unshown }
     }
 

@@ -1,10 +1,14 @@
 //! Pictures of files that lie: palettes, tables, sizes, floods of requests. Each is a picture or a 406, never more.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use kymo::http::Settings;
+use kymo::{archive, codecs};
 
 use super::{GREY, INSTANCE, WORDS, jpeg, le, new, rendered, samples};
 use crate::kit::dicom::{Element, Image, Instance, Offsets, Value};
-use crate::kit::served::Served;
+use crate::kit::served::{Served, codecs as settings_of_codecs};
 
 fn palette(descriptors: [&[u16]; 3]) -> Instance {
     let image = new().frames(Image { photometric: "PALETTE COLOR", ..GREY }, &[vec![0, 1, 2, 255]]);
@@ -142,7 +146,7 @@ async fn sizes_without_the_bytes_for_them_are_refused_before_anything_is_set_asi
 async fn large_viewports_are_bounded_one_by_one_and_together() {
     let archive = Served::start().await;
     let grey = new().frames(Image { rows: 4, columns: 4, ..GREY }, &[(0..16).collect()]);
-    let largest = rendered(&archive, &grey, "?viewport=8192,8192").await;
+    let largest = rendered(&archive, &grey, "?viewport=2000,2000").await;
     assert_eq!(largest.status, 200);
     let colour = Image { rows: 4, columns: 4, samples: 3, photometric: "RGB", ..GREY };
     let colour = new().frames(colour, &[(0..48).collect()]);
@@ -164,5 +168,26 @@ async fn large_viewports_are_bounded_one_by_one_and_together() {
     for viewport in ["1,1", "8192,1", "1,8192", "500,500,59999,0,1,1"] {
         let answer = rendered(&archive, &thin, &format!("?viewport={viewport}")).await;
         assert_eq!(answer.status, 200, "{viewport}");
+    }
+}
+
+/// Nobody waits any more: what has begun ends, what has not does not begin, and all room is free again.
+#[tokio::test]
+async fn clients_that_go_away_leave_nothing_taken() {
+    let pixels = codecs::Settings { in_flight_bytes: 1 << 20, ..settings_of_codecs() };
+    let archive = Served::decoding(Settings::default(), archive::Settings::default(), pixels).await;
+    let grey = new().frames(Image { rows: 4, columns: 4, ..GREY }, &[(0..16).collect()]);
+    assert_eq!(rendered(&archive, &grey, "").await.status, 200);
+    // Four of these take all there is.
+    let path = format!("{INSTANCE}/rendered?viewport=500,500&quality=10");
+    let mut gone = 0;
+    for milliseconds in 0..40 {
+        let patience = Duration::from_millis(milliseconds / 2);
+        gone += u32::from(tokio::time::timeout(patience, archive.get(&path).send()).await.is_err());
+    }
+    assert!(gone >= 10, "{gone} have gone");
+    for answer in join_all((0..8).map(|_| archive.get(&path).send())).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(jpeg(answer.bytes()), (500, 500, 1));
     }
 }

@@ -31,36 +31,34 @@ use crate::http::{App, blocking};
 const EXPLICIT_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 /// Metadata above this are read where that stops nobody else.
 const INLINE_METADATA_BYTES: usize = 32 << 10;
-/// Most bytes of frames and pictures that are in the making.
-const IN_THE_MAKING_BYTES: u64 = 512 << 20;
 /// What a permit stands for.
 const PERMIT_BYTES: u64 = 1 << 10;
 /// Longest wait for room.
 const ROOM_WAIT: Duration = Duration::from_secs(20);
 
 /// Room for what is in the making.
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(permits(u64::MAX) as usize)))
-    }
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    permits: u32,
 }
 
 impl Room {
+    /// For so many bytes.
+    pub(super) fn of(bytes: u64) -> Self {
+        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let all = usize::try_from(permits).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(all)), permits }
+    }
+
     /// What is larger than all there is has it alone.
     async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
-        let taken = Arc::clone(&self.0).acquire_many_owned(permits(bytes));
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).min(self.permits);
+        let taken = Arc::clone(&self.free).acquire_many_owned(permits);
         match tokio::time::timeout(ROOM_WAIT, taken).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(codecs::Error::Busy.into()),
         }
     }
-}
-
-fn permits(bytes: u64) -> u32 {
-    let permits = bytes.min(IN_THE_MAKING_BYTES).div_ceil(PERMIT_BYTES);
-    u32::try_from(permits).expect("half a million at most")
 }
 
 /// A frame that is there.

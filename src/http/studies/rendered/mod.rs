@@ -18,6 +18,7 @@ use self::wish::Wish;
 use super::not_found;
 use crate::archive::{Archive, LiveInstance};
 use crate::base::Partition;
+use crate::codecs::Limits;
 use crate::event::Scope;
 use crate::http::envelope::InPartition;
 use crate::http::error::Error;
@@ -31,10 +32,16 @@ pub(in crate::http) use self::thumbnail::{thumbnail, thumbnail_of_frame};
 const NO_BYTES: Error = Error::NotAcceptable("the frame's bytes are missing, or cannot be told from others");
 
 /// What all requests for pictures share.
-#[derive(Default)]
 pub(in crate::http) struct Pictures {
     room: frame::Room,
     choices: thumbnail::Choices,
+}
+
+impl Pictures {
+    /// As many bytes of pictures may be in the making as frames may be decoded.
+    pub(in crate::http) fn new(limits: Limits) -> Self {
+        Self { room: frame::Room::of(limits.in_flight_bytes), choices: thumbnail::Choices::default() }
+    }
 }
 
 /// GET `…/instances/{instance}/rendered`: its first frame.
