@@ -97,7 +97,8 @@ async fn every_media_type_that_is_described_can_be_asked_for() {
             let answer = archive.get(&format!("/v2{}", filled(path, &row))).accept(&accept).send().await;
             // Frames and values come in what they are stored in, or can become; pictures in all that is told.
             let picture = path.ends_with("/rendered") || path.ends_with("/thumbnail");
-            if !picture && (media.starts_with("image/") || media == "application/pdf") && answer.status == 406 {
+            if !picture && (media.starts_with("image/") || media == "application/pdf") && answer.status == 406
+            {
                 continue;
             }
             assert_eq!(answer.status, 200, "{path} {accept}: {answer:?}");
