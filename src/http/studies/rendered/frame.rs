@@ -23,8 +23,8 @@ use crate::dicom::pixels::{Description, feasible};
 use crate::dicom::render::{self, Attributes, Colour, MOST_TABLE_BYTES, Placed};
 use crate::dicom::scan::BulkElement;
 use crate::http::error::Error;
-use crate::http::studies::frames::PIXELS;
 use crate::http::studies::one_frame;
+use crate::http::studies::transcoded::PIXELS;
 use crate::http::studies::values::Values;
 use crate::http::{App, blocking};
 
