@@ -32,7 +32,7 @@ class Judge:
     def __init__(self, base, dcm2pnm):
         self.base, self.dcm2pnm = base, dcm2pnm
         self.session = requests.session()
-        self.counts = {"stored": 0, "frames": {}, "not decoded": {}, "windows": 0, "defaults": 0, "dcm2pnm": 0, "worst dB": 99.0}
+        self.counts = {"stored": 0, "frames": {}, "not decoded": {}, "no judge": [], "windows": 0, "defaults": 0, "dcm2pnm": 0, "worst dB": 99.0}
         self.wrong, self.sheet, self.low = [], [], {}
 
     def get(self, path, accept="image/png", **parameters):
@@ -82,7 +82,11 @@ class Judge:
 
     def frame(self, path, dataset, number, at, shown, syntax):
         name = f"{path.name}, frame {number}"
-        stored = pixel_array(dataset, index=number - 1)
+        try:
+            stored = pixel_array(dataset, index=number - 1)
+        except RuntimeError:
+            self.counts["no judge"].append(path.name)
+            return
         photometric = dataset.PhotometricInterpretation
         self.compressed(name, at, shown)
         if photometric == "PALETTE COLOR":
