@@ -328,9 +328,15 @@ impl Stack {
     }
 
     fn feed(&self, name: &str, at_least: &str) -> serde_json::Value {
-        let answer = self.ask(name, "GET", "/v2/changefeed", &[("kymo-min-position", at_least)], b"");
-        assert_eq!(answer.status, 200, "{name}: {answer:?}");
-        answer.json()
+        let began = Instant::now();
+        loop {
+            let answer = self.ask(name, "GET", "/v2/changefeed", &[("kymo-min-position", at_least)], b"");
+            if answer.status == 200 {
+                return answer.json();
+            }
+            // A node that is still behind says when to ask again.
+            assert!(answer.status == 503 && began.elapsed() < PATIENCE, "{name}: {answer:?}");
+        }
     }
 }
 
