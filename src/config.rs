@@ -215,7 +215,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<Engine>,
 
-    /// Page cache of the state and of each view [default: 16MiB]
+    /// Page cache of the state and of each view [default: 64MiB]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<ByteSize>,

@@ -52,7 +52,7 @@ pub struct Keeping {
 
 impl Default for Keeping {
     fn default() -> Self {
-        Self { engine: Engine::default(), cache_bytes: 16 << 20 }
+        Self { engine: Engine::default(), cache_bytes: 64 << 20 }
     }
 }
 

@@ -14,7 +14,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use super::{Error, Map, RowIter, guarded};
 
 /// Rows that changed are held in memory up to this size, and then written out as a sorted file.
-const IN_MEMORY_BYTES: u64 = 8 << 20;
+const IN_MEMORY_BYTES: u64 = 16 << 20;
 /// One writes out while the other merges.
 const WORKERS: usize = 2;
 /// What fjall puts in its folder first.
