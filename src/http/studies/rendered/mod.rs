@@ -53,7 +53,8 @@ pub(in crate::http) async fn instance(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    rendered(&app, &partition, &scope, 1, &uri, &method, &headers).await
+    let wish = Wish::of_picture(&query_pairs(&uri), &headers)?;
+    shown(&app, &partition, &scope, 1, wish, &method, &headers).await
 }
 
 /// GET `…/frames/{number}/rendered`.
@@ -66,19 +67,21 @@ pub(in crate::http) async fn one_frame(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    rendered(&app, &partition, &scope, single(&numbers)?, &uri, &method, &headers).await
+    let number = single(&numbers)?;
+    let wish = Wish::of_picture(&query_pairs(&uri), &headers)?;
+    shown(&app, &partition, &scope, number, wish, &method, &headers).await
 }
 
-async fn rendered(
+/// The answer with one frame, as wished.
+async fn shown(
     app: &App,
     partition: &Partition,
     scope: &Scope,
     number: u32,
-    uri: &Uri,
+    wish: Wish,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
-    let wish = Wish::of_picture(&query_pairs(uri), headers)?;
     let live = live(&app.archive, partition, scope)?;
     let tag = tag::of(&live.version.to_string(), Some(number), &wish);
     let chosen = chosen(&app.archive, live, number).await?;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::frame::Chosen;
 use super::wish::Wish;
-use super::{NO_BYTES, answer, chosen, live, single, tag};
+use super::{NO_BYTES, answer, chosen, live, shown, single, tag};
 use crate::archive::{Archive, LiveInstance, Summary};
 use crate::base::Partition;
 use crate::codecs;
@@ -71,14 +71,7 @@ pub(in crate::http) async fn thumbnail_of_frame(
 ) -> Result<Response, Error> {
     let number = single(&numbers)?;
     let wish = Wish::of_thumbnail(&query_pairs(&uri), &headers)?;
-    let live = live(&app.archive, &partition, &scope)?;
-    let tag = tag::of(&live.version.to_string(), Some(number), &wish);
-    let chosen = chosen(&app.archive, live, number).await?;
-    if let Some(known) = tag.not_modified(&headers) {
-        return Ok(known);
-    }
-    let plan = chosen.plan(&app, wish).await?;
-    answer(&app, &chosen, plan, &wish, &tag, &method).await
+    shown(&app, &partition, &scope, number, wish, &method, &headers).await
 }
 
 /// GET `…/thumbnail` of an instance, a series or a study.
