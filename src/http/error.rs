@@ -281,14 +281,19 @@ fn query_status(error: &QueryError) -> StatusCode {
         | QueryError::Duplicate(_)
         | QueryError::DuplicateInOtherForm(_)
         | QueryError::EmptyValue(_)
-        | QueryError::BadDate { .. }
+        | QueryError::BadValue { .. }
         | QueryError::BadRange { .. }
         | QueryError::QuotationMark(_)
         | QueryError::SequencePath(_)
         | QueryError::BadLimit { .. }
         | QueryError::BadOffset { .. }
         | QueryError::BadFuzzyMatching { .. }
-        | QueryError::BadIncludeField { .. } => StatusCode::BAD_REQUEST,
+        | QueryError::BadIncludeField { .. }
+        | QueryError::Disabled(_)
+        | QueryError::TooMany { .. }
+        | QueryError::Unsupported { .. }
+        | QueryError::BadOrder { .. }
+        | QueryError::NotForCounts(_) => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -297,6 +302,7 @@ fn search_status(error: &SearchError) -> StatusCode {
         SearchError::NotReady(_) | SearchError::Busy | SearchError::Damaged(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        SearchError::TooBroad { .. } => StatusCode::PAYLOAD_TOO_LARGE,
     }
 }
 

@@ -21,7 +21,9 @@ use crate::http::envelope::{Asked, InPartition};
 use crate::http::error::Error;
 use crate::http::urls::{query_pairs, values};
 use crate::http::{App, DICOM_JSON, blocking, left_out};
-use crate::projections::search::{Fields, Hit, Resource, SearchQuery, Version, compose, fields_for};
+use crate::projections::search::{
+    Asking, Fields, Hit, Resource, SearchQuery, Version, Wants, compose, fields_for,
+};
 
 /// Items composed ahead of the client.
 const AHEAD: usize = 8;
@@ -59,9 +61,12 @@ pub(in crate::http) async fn search(
     method: Method,
     uri: Uri,
 ) -> Result<Response, Error> {
-    let query = SearchQuery::parse(resource, &partition, &query_pairs(&uri))?;
     let version = if asked.version.is_v2() { Version::V2 } else { Version::V1 };
-    let fields = Arc::new(fields_for(&query, version));
+    let (attributes, wants) = (app.search.attributes(), Wants::Page);
+    let asking =
+        Asking { resource: &resource, partition: &partition, version, wants, attributes: &attributes };
+    let query = SearchQuery::parse(asking, &query_pairs(&uri))?;
+    let fields = Arc::new(fields_for(&query));
     app.searchable().await?;
     let mut hits = app.search.query(query).await?.items.into_iter();
     let Some(first) = hits.next() else { return Ok(StatusCode::NO_CONTENT.into_response()) };

@@ -47,8 +47,8 @@ fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
             format!("{uid} {values:?} study={study} instances={instances} {newest} {classes:?}")
         }
         b'i' => {
-            let InstanceRow { uid, position, class, syntax } = decode(value)?;
-            format!("{uid} position={position} class={class} syntax={syntax}")
+            let InstanceRow { uid, position, class, syntax, values } = decode(value)?;
+            format!("{uid} {values:?} position={position} class={class} syntax={syntax}")
         }
         b'v' => {
             let VersionRow { series, position, class } = decode(value)?;

@@ -29,23 +29,27 @@ use crate::tables::Keeping;
 mod answer;
 mod attributes;
 mod beside;
+mod budget;
 mod counts;
 mod dump;
 mod find;
 mod folding;
+mod glob;
 mod index;
-mod instances;
 mod matching;
 mod names;
 mod overlay;
+mod plan;
 mod query;
 mod rows;
+mod value;
 mod view;
 
 pub use answer::{BadMetadata, Fields, Version, compose, fields_for};
+pub use attributes::Attributes;
 pub use find::Hit;
 pub use overlay::IndexStatus;
-pub use query::{DEFAULT_LIMIT, MAX_LIMIT, QueryError, Resource, SearchQuery};
+pub use query::{Asking, DEFAULT_LIMIT, MAX_LIMIT, QueryError, Resource, SearchQuery, Wants};
 pub use rows::SearchRows;
 
 /// Longest wait for one of them to end.
@@ -58,7 +62,7 @@ pub struct Hits {
     pub items: Vec<Hit>,
 }
 
-/// Why a query has no answer now. All of them pass by themselves.
+/// Why a query has no answer now. All but the last pass by themselves.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// The view, or the index it needs for this query, is not complete yet.
@@ -70,6 +74,18 @@ pub enum SearchError {
     /// The view was found damaged while it was asked; it is being made again.
     #[error("search is being rebuilt: {0}")]
     Damaged(String),
+    /// More would have to be looked at than a query may. This one does not pass by itself.
+    #[error(
+        "too much would have to be looked at: {looked_at} of {of} were when the search was given up; {narrow}"
+    )]
+    TooBroad {
+        /// Records looked at.
+        looked_at: u64,
+        /// Records there are.
+        of: u64,
+        /// What would help.
+        narrow: &'static str,
+    },
 }
 
 /// How far the view is.
@@ -109,6 +125,12 @@ impl Search {
     /// The system gives no threads.
     pub fn in_memory(source: Arc<dyn CommitSource>) -> std::io::Result<Self> {
         Views::open(Place::Memory, source).map(|views| Self(Arc::new(views)))
+    }
+
+    /// What can be searched now; a query is parsed by it.
+    #[must_use]
+    pub fn attributes(&self) -> Attributes {
+        self.0.current().attributes().clone()
     }
 
     /// One page of matches.

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::attributes::{Extracted, MODALITY, SeriesValues, StudyValues, extracted};
+use super::attributes::{Attributes, Extracted, MODALITY, Values, extracted, places};
 use super::counts::{self, Order};
 use super::names::{Classes, InstanceKind, Name};
 use crate::base::{Partition, Position};
@@ -53,7 +53,8 @@ pub(super) struct Newest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StudyRow {
     pub(super) uid: Uid,
-    pub(super) values: StudyValues,
+    #[serde(with = "places::of_study")]
+    pub(super) values: Values,
     pub(super) series: u64,
     pub(super) instances: u64,
     pub(super) newest: Newest,
@@ -66,7 +67,8 @@ pub(super) struct StudyRow {
 pub(super) struct SeriesRow {
     pub(super) study: Id,
     pub(super) uid: Uid,
-    pub(super) values: SeriesValues,
+    #[serde(with = "places::of_series")]
+    pub(super) values: Values,
     pub(super) instances: u64,
     pub(super) newest: Newest,
     pub(super) classes: Classes,
@@ -81,6 +83,8 @@ pub(super) struct InstanceRow {
     pub(super) class: Name,
     /// What it is stored in.
     pub(super) syntax: Name,
+    #[serde(skip)]
+    pub(super) values: Values,
 }
 
 /// All records of a live study.
@@ -178,8 +182,21 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 }
 
 /// The part of the search view that is a pure function of the commits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SearchRows;
+#[derive(Clone, Debug, Default)]
+pub struct SearchRows(Attributes);
+
+impl SearchRows {
+    /// The rows of instances searched by these.
+    #[must_use]
+    pub fn of(attributes: Attributes) -> Self {
+        Self(attributes)
+    }
+
+    /// What is kept of an instance.
+    pub(super) fn attributes(&self) -> &Attributes {
+        &self.0
+    }
+}
 
 impl Projection for SearchRows {
     const FORMAT: &str = "search-rows-6";
@@ -190,7 +207,7 @@ impl Projection for SearchRows {
             return Ok(());
         }
         let stored = changes.iter().any(|change| change.action != Action::Delete);
-        let extracted = if stored { extracted(commit) } else { Extracted::default() };
+        let extracted = if stored { extracted(commit, &self.0) } else { Extracted::default() };
         let kind = if stored { InstanceKind::of(commit, batch)? } else { InstanceKind::default() };
         let mut work = Work::on(batch);
         for change in changes {
@@ -282,15 +299,15 @@ impl<'w, 't> Work<'w, 't> {
                 new.insert(Open { id: change.sequence, row, headless: false })
             }
         };
-        study.row.merge(&extracted.study);
-        let before = series.row.values[MODALITY].clone();
-        let unchanged = series.row.instances > 0 && before == extracted.series[MODALITY];
-        series.row.merge(&extracted.series);
+        study.row.values.merge(&extracted.study);
+        let before = series.row.values.first(MODALITY).map(str::to_owned);
+        let unchanged = series.row.instances > 0 && before.as_deref() == extracted.series.first(MODALITY);
+        series.row.values.merge(&extracted.series);
         if !unchanged {
             if series.row.instances > 0 {
                 study.row.modality_gone(before.as_deref());
             }
-            study.row.modality_came(series.row.values[MODALITY].as_deref());
+            study.row.modality_came(series.row.values.first(MODALITY));
         }
 
         let place = key::place(partition, &keys.instance, series.id);
@@ -308,7 +325,13 @@ impl<'w, 't> Work<'w, 't> {
         (study.headless, series.headless) = (false, false);
         series.row.classes.add(class);
         let position = change.position;
-        let row = InstanceRow { uid: keys.instance.clone(), position, class, syntax };
+        let row = InstanceRow {
+            uid: keys.instance.clone(),
+            position,
+            class,
+            syntax,
+            values: extracted.instance.clone(),
+        };
         batch.put(key::instance(series.id, change.version), encode(&row));
         let listed = VersionRow { series: series.id, position, class };
         batch.put(key::version(partition, change.version), encode(&listed));
@@ -338,7 +361,7 @@ impl<'w, 't> Work<'w, 't> {
         open.row.instances -= 1;
         study.row.instances -= 1;
         if open.row.instances == 0 {
-            study.row.modality_gone(open.row.values[MODALITY].as_deref());
+            study.row.modality_gone(open.row.values.first(MODALITY));
             study.row.series -= 1;
             batch.delete(key::series_id(study.id, &keys.series));
             batch.delete(key::series(partition, open.id));
@@ -400,12 +423,8 @@ pub(super) fn last_number(row_key: &[u8]) -> Result<u64, tables::Error> {
 
 impl StudyRow {
     fn new(uid: Uid) -> Self {
-        let (values, newest) = (StudyValues::default(), Newest::default());
+        let (values, newest) = (Values::default(), Newest::default());
         Self { uid, values, series: 0, instances: 0, newest, modalities: BTreeMap::new() }
-    }
-
-    fn merge(&mut self, stored: &StudyValues) {
-        merge(&mut self.values, stored);
     }
 
     fn modality_came(&mut self, modality: Option<&str>) {
@@ -427,12 +446,8 @@ impl StudyRow {
 
 impl SeriesRow {
     fn new(study: Id, uid: Uid) -> Self {
-        let (values, newest) = (SeriesValues::default(), Newest::default());
+        let (values, newest) = (Values::default(), Newest::default());
         Self { study, uid, values, instances: 0, newest, classes: Classes::These(BTreeSet::new()) }
-    }
-
-    fn merge(&mut self, stored: &SeriesValues) {
-        merge(&mut self.values, stored);
     }
 }
 
@@ -469,13 +484,5 @@ impl StudyRecords {
             series.push((id, row.ok_or_else(|| damaged("a series has no record"))?));
         }
         Ok(Self { id, study, series })
-    }
-}
-
-fn merge(record: &mut [Option<String>], stored: &[Option<String>]) {
-    for (value, stored) in record.iter_mut().zip(stored) {
-        if stored.is_some() {
-            value.clone_from(stored);
-        }
     }
 }

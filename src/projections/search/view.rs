@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::attributes::Attributes;
 use super::find::{self, FindError};
 use super::overlay::{IndexStatus, Overlay};
 use super::query::SearchQuery;
+use super::rows::SearchRows;
 use super::{Hits, SearchError, dump, index};
 use crate::base::Position;
 use crate::projections::CommitSource;
@@ -41,7 +43,7 @@ impl View {
         index: index::Place,
         source: Arc<dyn CommitSource>,
     ) -> std::io::Result<Self> {
-        let overlay = Arc::new(Overlay::new(index));
+        let overlay = Arc::new(Overlay::new(SearchRows::default(), index));
         let running = runner::start(Arc::clone(&overlay), rows, source)?;
         let (tended, complain) = (Arc::clone(&overlay), running.complaints());
         let indexer = thread::Builder::new()
@@ -54,7 +56,7 @@ impl View {
     pub(super) fn query(&self, query: &SearchQuery) -> Result<Hits, SearchError> {
         let Self { running, overlay, .. } = self;
         let table = self.ready()?;
-        let found = find::find(&table.reader(), &overlay.seen(), query);
+        let found = find::find(overlay.attributes(), &table.reader(), &overlay.seen(), query);
         found.map(|items| Hits { items }).map_err(|error| match error {
             FindError::NoIndex => SearchError::NotReady(error.to_string()),
             FindError::Rows(error) => {
@@ -66,6 +68,10 @@ impl View {
                 SearchError::Damaged(error.to_string())
             }
         })
+    }
+
+    pub(super) fn attributes(&self) -> &Attributes {
+        self.overlay.attributes()
     }
 
     fn ready(&self) -> Result<Arc<Table>, SearchError> {

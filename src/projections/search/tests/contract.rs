@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::kit::{Fold, Inline, key, metadata, partition, query, raw, uid};
+use super::kit::{Fold, Inline, key, metadata, partition, query, query_of, raw, uid};
 use crate::base::Partition;
 use crate::event::{InstanceKey, StoreMode};
-use crate::projections::search::{QueryError, Resource, SearchQuery, Version, compose, fields_for};
+use crate::projections::search::{
+    Asking, Attributes, QueryError, Resource, SearchQuery, Version, Wants, compose, fields_for,
+};
 
 fn refused(resource: Resource, parameters: &[(&str, &str)]) -> QueryError {
-    SearchQuery::parse(resource, &Partition::default(), &raw(parameters)).unwrap_err()
+    query_of(&resource, Version::V2, parameters).unwrap_err()
 }
 
 fn all_resources() -> [Resource; 6] {
@@ -47,8 +49,7 @@ fn each_attribute_is_searchable_exactly_where_the_contract_says() {
     for (keyword, tag, value, wanted) in table {
         for (resource, wanted) in all_resources().into_iter().zip(wanted.chars()) {
             for written in [keyword, tag] {
-                let parsed =
-                    SearchQuery::parse(resource.clone(), &Partition::default(), &raw(&[(written, value)]));
+                let parsed = query_of(&resource, Version::V2, &[(written, value)]);
                 match wanted {
                     'y' => assert!(parsed.is_ok(), "{written} on {resource:?}: {parsed:?}"),
                     _ => assert_eq!(parsed, Err(QueryError::NotQueryable(written.to_owned()))),
@@ -75,7 +76,11 @@ fn every_filter_error_names_what_the_client_wrote() {
         assert_eq!(studies(&[("PatientID", blank)]), QueryError::EmptyValue(own("PatientID")));
     }
     for bad in ["2024", "20240230", "2024-01-01", "20240101-x", "20240101-20240102-20240103", "today"] {
-        let wanted = QueryError::BadDate { attribute: own("StudyDate"), value: own(bad) };
+        let wanted = QueryError::BadValue {
+            attribute: own("StudyDate"),
+            value: own(bad),
+            form: "a date yyyyMMdd, or a range of dates",
+        };
         assert_eq!(studies(&[("StudyDate", bad)]), wanted);
     }
     for bad in ["-", " - ", "20240102-20240101"] {
@@ -199,9 +204,9 @@ fn fuzzy_names_match_words_side_by_side_at_once_and_from_the_index() {
 fn shown(resource: Resource, parameters: &[(&str, &str)], version: Version) -> (bool, Vec<String>) {
     let instance = key("1.1", "2.1", "3.1");
     let view = Inline::with(&[(instance.clone(), everything())]);
-    let query = query(resource, parameters);
+    let query = query_of(&resource, version, parameters).unwrap();
     let hits = view.find(&query).unwrap();
-    let fields = fields_for(&query, version);
+    let fields = fields_for(&query);
     let stored = metadata(&instance, &everything()).to_string();
     let item = compose(&hits[0], &fields, fields.need_metadata().then_some(stored.as_bytes())).unwrap();
     let item: serde_json::Map<String, Value> = serde_json::from_slice(&item).unwrap();
@@ -291,8 +296,8 @@ fn filtered_and_included_attributes_are_added() {
 fn only_answers_from_the_index_set_do_without_metadata() {
     let needs = |resource: Resource, includes: &str, version: Version| {
         let parameters = [("includefield", includes)];
-        fields_for(&query(resource, if includes.is_empty() { &[] } else { &parameters }), version)
-            .need_metadata()
+        let parameters = if includes.is_empty() { &[][..] } else { &parameters };
+        fields_for(&query_of(&resource, version, parameters).unwrap()).need_metadata()
     };
     for computed in ["", "ModalitiesInStudy", "NumberOfStudyRelatedInstances"] {
         assert!(!needs(Resource::AllStudies, computed, Version::V2));
@@ -313,8 +318,7 @@ fn item(view: &Inline, resource: Resource, parameters: &[(&str, &str)], metadata
     let query = query(resource, parameters);
     let hits = view.find(&query).unwrap();
     let stored = metadata.map(Value::to_string);
-    let item =
-        compose(&hits[0], &fields_for(&query, Version::V2), stored.as_ref().map(String::as_bytes)).unwrap();
+    let item = compose(&hits[0], &fields_for(&query), stored.as_ref().map(String::as_bytes)).unwrap();
     serde_json::from_slice(&item).unwrap()
 }
 
@@ -376,7 +380,7 @@ fn other_answers_show_the_newest_instance_with_what_is_computed_over_it() {
         "00201208": {"vr": "IS", "Value": [3]},
     });
     assert_eq!(shown, wanted);
-    let bad = compose(&hits[0], &fields_for(&query, Version::V2), Some(b"nonsense"));
+    let bad = compose(&hits[0], &fields_for(&query), Some(b"nonsense"));
     assert!(bad.is_err());
 }
 
@@ -394,7 +398,12 @@ fn a_partition_sees_only_itself() {
         let exact = [("PatientName", "X")];
         for parameters in [&[][..], &fuzzy, &exact] {
             for resource in all_resources() {
-                let parse = |of: &Partition| SearchQuery::parse(resource.clone(), of, &raw(parameters)).ok();
+                let parse = |partition| {
+                    let (resource, version, wants) = (&resource, Version::V2, Wants::Page);
+                    let asking =
+                        Asking { resource, partition, version, wants, attributes: &Attributes::core() };
+                    SearchQuery::parse(asking, &raw(parameters)).ok()
+                };
                 let (Some(mine), Some(theirs)) = (parse(&one), parse(&other)) else { continue };
                 assert_eq!(view.find(&mine).unwrap().len(), 1, "{resource:?}");
                 assert!(view.find(&theirs).unwrap().is_empty(), "{resource:?}");
@@ -482,12 +491,12 @@ fn the_transfer_syntax_an_instance_is_stored_in_is_told_on_request() {
     let view = Inline::with(&[(key("1.1", "2.1", "3.1"), stored)]);
     for field in ["AvailableTransferSyntaxUID", "00083002"] {
         let query = query(Resource::StudySeriesInstances(uid("1.1"), uid("2.1")), &[("includefield", field)]);
-        let fields = fields_for(&query, Version::V2);
+        let fields = fields_for(&query);
         assert!(!fields.need_metadata(), "the rows know it");
         let hit = &view.find(&query).unwrap()[0];
         let item: Value = serde_json::from_slice(&compose(hit, &fields, None).unwrap()).unwrap();
         assert_eq!(item["00083002"], json!({"vr": "UI", "Value": ["1.2.840.10008.1.2.4.90"]}));
     }
-    let plain = query(Resource::AllInstances, &[]);
-    assert!(!format!("{:?}", fields_for(&plain, Version::V1)).contains(&0x0008_3002.to_string()));
+    let plain = query_of(&Resource::AllInstances, Version::V1, &[]).unwrap();
+    assert!(!format!("{:?}", fields_for(&plain)).contains(&0x0008_3002.to_string()));
 }

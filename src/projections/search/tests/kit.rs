@@ -16,10 +16,12 @@ use crate::event::{
     Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
     Section, StoreMode, StoredFile,
 };
+use crate::projections::search::attributes::Attributes;
 use crate::projections::search::find::{FindError, Hit, find};
 use crate::projections::search::overlay::Overlay;
-use crate::projections::search::query::{Resource, SearchQuery};
-use crate::projections::search::{dump, index};
+use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
+use crate::projections::search::rows::SearchRows;
+use crate::projections::search::{Version, dump, index};
 use crate::projections::{CommitSource, Projection};
 use crate::tables::Table;
 
@@ -167,7 +169,10 @@ pub(super) struct Inline {
 
 impl Inline {
     pub(super) fn new() -> Self {
-        let inline = Self { overlay: Overlay::new(index::Place::Memory), table: Arc::new(Table::memory()) };
+        let inline = Self {
+            overlay: Overlay::new(SearchRows::default(), index::Place::Memory),
+            table: Arc::new(Table::memory()),
+        };
         inline.overlay.opened(&inline.table).unwrap();
         inline
     }
@@ -183,7 +188,7 @@ impl Inline {
     }
 
     pub(super) fn find(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        find(&self.table.reader(), &self.overlay.seen(), query)
+        find(self.overlay.attributes(), &self.table.reader(), &self.overlay.seen(), query)
     }
 
     pub(super) fn dump(&self) -> String {
@@ -217,7 +222,17 @@ pub(super) fn raw(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 pub(super) fn query(resource: Resource, parameters: &[(&str, &str)]) -> SearchQuery {
-    SearchQuery::parse(resource, &Partition::default(), &raw(parameters)).unwrap()
+    query_of(&resource, Version::V2, parameters).unwrap()
+}
+
+pub(super) fn query_of(
+    resource: &Resource,
+    version: Version,
+    parameters: &[(&str, &str)],
+) -> Result<SearchQuery, QueryError> {
+    let (partition, attributes, wants) = (&Partition::default(), &Attributes::core(), Wants::Page);
+    let asking = Asking { resource, partition, version, wants, attributes };
+    SearchQuery::parse(asking, &raw(parameters))
 }
 
 /// Commits that are all there, and more when they come.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::kit::{Fold, Inline, key, partition, path, raw, uid};
 use crate::base::{Partition, Position};
 use crate::event::{Commit, InstanceKey, Payload, Scope, Section, StoreMode};
-use crate::projections::search::attributes::{SERIES, STUDY};
+use crate::projections::search::attributes::Values;
 use crate::projections::search::find::Hit;
-use crate::projections::search::query::{Resource, SearchQuery};
+use crate::projections::search::{Asking, Attributes, Resource, SearchQuery, Version, Wants};
 
 /// Version, position, SOP class and transfer syntax of an instance.
 type Placed = (u64, Position, String, String);
@@ -36,6 +36,8 @@ struct Study {
 #[derive(Default)]
 struct Model(BTreeMap<(Partition, String), Study>);
 
+const STUDY: [&str; 7] = ["00080020", "00080050", "00080090", "00081030", "00100010", "00100020", "00100030"];
+const SERIES: [&str; 3] = ["00080060", "00081090", "00400244"];
 const NAMES: [&str; 4] = ["Doe^John", "DÖE^John Mary", "Jones^Doe=田^太郎", "jo^do "];
 const IDS: [&str; 4] = ["P1", "p1 ", "P2", "  "];
 const DESCRIPTIONS: [&str; 3] = ["Kopf", "KÖPF", "köpf  "];
@@ -60,8 +62,8 @@ impl Model {
                 series.instances.insert(instance, (change.version, change.position, class, syntax));
                 let metadata = commit.event.as_ref().unwrap().section(Section::Metadata).unwrap().unwrap();
                 let metadata: Value = serde_json::from_slice(&metadata).unwrap();
-                merge(&mut study.values, &metadata, STUDY.iter().map(|a| a.key));
-                merge(&mut series.values, &metadata, SERIES.iter().map(|a| a.key));
+                merge(&mut study.values, &metadata, STUDY.into_iter());
+                merge(&mut series.values, &metadata, SERIES.into_iter());
             } else {
                 let study = self.0.get_mut(&of).unwrap();
                 let members = study.series.get_mut(&series).unwrap();
@@ -115,7 +117,7 @@ impl Model {
     }
 }
 
-fn merge<'k>(values: &mut BTreeMap<String, String>, metadata: &Value, keys: impl Iterator<Item = &'k str>) {
+fn merge(values: &mut BTreeMap<String, String>, metadata: &Value, keys: impl Iterator<Item = &'static str>) {
     for key in keys {
         let value = &metadata[key]["Value"][0];
         let text = match value {
@@ -147,9 +149,12 @@ fn line(study: &Study, series: Option<&Series>) -> String {
 /// The same words for what the view found.
 fn hit_line(hit: &Hit) -> String {
     let study = &hit.study;
-    let values: Vec<_> = study.values.iter().flatten().collect();
+    let texts = |values: &Values| {
+        values.iter().filter_map(|(_, items)| items[0].as_deref().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let values = texts(&study.values);
     let modalities: Vec<_> = study.modalities.keys().collect();
-    let series = hit.series.as_ref().map(|s| (s.values.iter().flatten().collect::<Vec<_>>(), s.instances));
+    let series = hit.series.as_ref().map(|s| (texts(&s.values), s.instances));
     let what = format!("{values:?} {} {} {modalities:?} {series:?}", study.instances, study.series);
     let syntax = hit.syntax.iter().map(|syntax| format!(" {syntax}")).collect::<String>();
     format!("{}@{} {what}{syntax}", path(hit), hit.position())
@@ -224,7 +229,10 @@ impl Asked {
         parameters.push(("offset", &offset));
         parameters.push(("limit", &limit));
         parameters.push(("fuzzymatching", if self.fuzzy { "true" } else { "false" }));
-        SearchQuery::parse(self.resource(), &self.partition(), &raw(&parameters)).unwrap()
+        let (resource, partition) = (&self.resource(), &self.partition());
+        let (version, wants, attributes) = (Version::V2, Wants::Page, &Attributes::core());
+        let asking = Asking { resource, partition, version, wants, attributes };
+        SearchQuery::parse(asking, &raw(&parameters)).unwrap()
     }
 
     fn takes(&self, study: &Study, series: Option<&Series>, ids: Ids<'_>) -> bool {

@@ -8,14 +8,13 @@
 //! again from them. Rows are durable before the index that was made of them.
 //! Elsewhere: documents (`index`), the question to both (`find`), the thread that calls [`Overlay::tend`] (`mod`).
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
-use tantivy::Searcher;
 
+use super::attributes::Attributes;
 use super::index::{self, Index};
 use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
@@ -24,6 +23,10 @@ use crate::event::Commit;
 use crate::projections::Projection;
 use crate::tables::keys::{Parts, after_prefix};
 use crate::tables::{self, Batch, Read, Reader, Table};
+
+mod seen;
+
+pub(super) use seen::Seen;
 
 /// Longest a study stays dirty before the index is written.
 const DIRTY_FOR: Duration = Duration::from_secs(1);
@@ -39,49 +42,6 @@ const MOST_COMMITS_BEHIND: u64 = RING / 2;
 const RETRY: Duration = Duration::from_secs(5);
 /// Studies read under one guard while the index is made again.
 const STUDIES_PER_READ: usize = 256;
-
-/// What a query looks at besides the rows.
-#[derive(Default)]
-pub(super) struct Seen {
-    dirty: BTreeMap<Partition, BTreeMap<Uid, Position>>,
-    dirty_studies: usize,
-    /// `None` while the index is being made again.
-    pub(super) searcher: Option<Searcher>,
-    /// Cursor of the searcher.
-    cursor: Position,
-}
-
-impl Seen {
-    pub(super) fn is_dirty(&self, partition: &Partition, study: &Uid) -> bool {
-        self.dirty.get(partition).is_some_and(|studies| studies.contains_key(study))
-    }
-
-    /// The dirty studies of a partition.
-    pub(super) fn dirty_in(&self, partition: &Partition) -> impl Iterator<Item = &Uid> {
-        self.dirty.get(partition).into_iter().flat_map(BTreeMap::keys)
-    }
-
-    fn dirty_studies(&self) -> Vec<(Partition, Uid)> {
-        let of = |(partition, studies): (&Partition, &BTreeMap<Uid, Position>)| {
-            studies.keys().map(|study| (partition.clone(), study.clone())).collect::<Vec<_>>()
-        };
-        self.dirty.iter().flat_map(of).collect()
-    }
-
-    fn touch(&mut self, partition: &Partition, study: &Uid, position: Position) {
-        let studies = self.dirty.entry(partition.clone()).or_default();
-        self.dirty_studies += usize::from(studies.insert(study.clone(), position).is_none());
-    }
-
-    /// Forgets the studies not touched at or after `cursor`.
-    fn clean_before(&mut self, cursor: Position) {
-        self.dirty.retain(|_, studies| {
-            studies.retain(|_, last| *last >= cursor);
-            !studies.is_empty()
-        });
-        self.dirty_studies = self.dirty.values().map(BTreeMap::len).sum();
-    }
-}
 
 /// When the index is due.
 struct Duty {
@@ -105,6 +65,7 @@ pub struct IndexStatus {
 
 /// The rows with the index beside them.
 pub(super) struct Overlay {
+    rows: SearchRows,
     place: index::Place,
     table: Mutex<Option<Arc<Table>>>,
     /// Held while the index is written. Before the guards of the table and of `seen`, never inside.
@@ -127,7 +88,7 @@ impl Projection for Overlay {
     const FORMAT: &str = SearchRows::FORMAT;
 
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
-        SearchRows.apply(commit, batch)
+        self.rows.apply(commit, batch)
     }
 
     fn opened(&self, table: &Arc<Table>) -> Result<(), tables::Error> {
@@ -178,9 +139,10 @@ impl Projection for Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(place: index::Place) -> Self {
+    pub(super) fn new(rows: SearchRows, place: index::Place) -> Self {
         let duty = Duty { dirty_since: None, written: Instant::now(), remake: None, closing: false };
         Self {
+            rows,
             place,
             table: Mutex::new(None),
             index: Mutex::new(None),
@@ -188,6 +150,11 @@ impl Overlay {
             duty: Mutex::new(duty),
             bell: Condvar::new(),
         }
+    }
+
+    /// What is searched.
+    pub(super) fn attributes(&self) -> &Attributes {
+        self.rows.attributes()
     }
 
     /// What a query looks at; taken after the table's reader.
@@ -328,7 +295,7 @@ impl Overlay {
         }
         for (partition, study) in &studies {
             let records = StudyRecords::read(&table.reader(), partition, study)?;
-            index.replace(partition, study, records.as_ref())?;
+            index.replace(self.attributes(), partition, study, records.as_ref())?;
         }
         self.show(index, &table, cursor)
     }
@@ -351,7 +318,7 @@ impl Overlay {
             let Some((last, ..)) = studies.last() else { break };
             after.clone_from(last);
             for (_, partition, records) in &studies {
-                index.replace(partition, &records.study.uid, Some(records))?;
+                index.replace(self.attributes(), partition, &records.study.uid, Some(records))?;
             }
             if self.duty.lock().closing {
                 return Ok(());

@@ -12,17 +12,21 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use self::records::Records;
+use super::attributes::{Attributes, Level};
 use super::counts::{self, Order};
 use super::index::{self, candidates};
-use super::instances::Records;
-use super::matching::{Filter, On, Test, all_match};
+use super::matching::{Filter, On, Test, judge};
 use super::names;
 use super::overlay::Seen;
-use super::query::{Level, SearchQuery};
+use super::query::SearchQuery;
 use super::rows::{self, Id, SeriesRow, StudyRow, decode, key, last_number, read};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::tables::{self, Read, Reader};
+
+mod instances;
+mod records;
 
 /// Candidates asked of the index beyond those wanted, for dirty ones among them.
 const SPARE_CANDIDATES: usize = 16;
@@ -88,9 +92,14 @@ pub(super) enum FindError {
 ///
 /// # Errors
 /// [`FindError`]
-pub(super) fn find(reader: &Reader<'_>, seen: &Seen, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
+pub(super) fn find(
+    attributes: &Attributes,
+    reader: &Reader<'_>,
+    seen: &Seen,
+    query: &SearchQuery,
+) -> Result<Vec<Hit>, FindError> {
     let Some(filters) = numbered(reader, &query.filters)? else { return Ok(Vec::new()) };
-    let moment = Moment { reader, seen, partition: &query.partition, filters: &filters };
+    let moment = Moment { attributes, reader, seen, partition: &query.partition, filters: &filters };
     match query.resource.item() {
         Level::Study => moment.studies(query),
         Level::Series => moment.series(query),
@@ -102,15 +111,23 @@ pub(super) fn find(reader: &Reader<'_>, seen: &Seen, query: &SearchQuery) -> Res
 fn numbered(reader: &Reader<'_>, filters: &[Filter]) -> Result<Option<Vec<Filter>>, FindError> {
     let mut numbered = filters.to_vec();
     for filter in numbered.iter_mut().filter(|filter| filter.on == On::SopClass) {
-        if let Test::Equal(uid) = &filter.test {
-            let Some(name) = names::known(reader, uid)? else { return Ok(None) };
-            filter.test = Test::Named(name);
+        let wanted = match &filter.test {
+            Test::Form(uid) => std::slice::from_ref(uid),
+            Test::AnyOf(uids) => uids.as_slice(),
+            _ => continue,
+        };
+        let known = wanted.iter().map(|uid| names::known(reader, uid.as_str()));
+        let classes: Vec<_> = known.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        if classes.is_empty() {
+            return Ok(None);
         }
+        filter.test = Test::Classes(classes);
     }
     Ok(Some(numbered))
 }
 
 pub(super) struct Moment<'q> {
+    attributes: &'q Attributes,
     pub(super) reader: &'q Reader<'q>,
     seen: &'q Seen,
     pub(super) partition: &'q Partition,
@@ -127,11 +144,11 @@ impl Moment<'_> {
             let studies = self.page_of_rows(Order::Studies, query)?;
             return Ok(studies.into_iter().map(|(_, study)| hit(study)).collect());
         }
-        let ids = if let Some(uid) = self.equal_to(On::StudyInstanceUid) {
+        let ids = if let Some(uid) = self.equal_to(On::Uid(Level::Study)) {
             let id = self.study_id(uid)?.map(|id| self.judged_study(id)).transpose()?.flatten();
             page(id.into_iter().collect(), query)
         } else {
-            page(self.matching(Level::Study, query.offset + query.limit)?, query)
+            page(self.matching(Level::Study, query.need())?, query)
         };
         ids.into_iter().map(|id| Ok(hit(self.study_row(id)?))).collect()
     }
@@ -140,13 +157,13 @@ impl Moment<'_> {
         let mut records = Records::default();
         let ids = if let Some(study) = self.one_study(query)? {
             let Some(study) = study else { return Ok(Vec::new()) };
-            page(self.series_of_study(study, None, query.offset + query.limit)?, query)
+            page(self.series_of_study(study, None, query.need())?, query)
         } else if self.filters.is_empty() {
             let rows = self.page_of_rows(Order::Series, query)?;
             records.series.extend(rows.iter().map(|(id, row): &(_, SeriesRow)| (*id, Arc::new(row.clone()))));
             rows.into_iter().map(|(id, _)| id).collect()
         } else {
-            page(self.matching(Level::Series, query.offset + query.limit)?, query)
+            page(self.matching(Level::Series, query.need())?, query)
         };
         let hit = |id| {
             let (study, series) = records.of(self, id)?;
@@ -159,7 +176,7 @@ impl Moment<'_> {
     /// The id of the study the URL or a filter names; `None` when none does, `Some(None)` when there is none.
     pub(super) fn one_study(&self, query: &SearchQuery) -> Result<Option<Option<Id>>, FindError> {
         let uid = query.resource.study().map(Uid::as_str);
-        let Some(uid) = uid.or_else(|| self.equal_to(On::StudyInstanceUid)) else { return Ok(None) };
+        let Some(uid) = uid.or_else(|| self.equal_to(On::Uid(Level::Study))) else { return Ok(None) };
         Ok(Some(self.study_id(uid)?))
     }
 
@@ -170,8 +187,8 @@ impl Moment<'_> {
 
     pub(super) fn equal_to(&self, on: On) -> Option<&str> {
         self.filters.iter().find_map(|filter| match &filter.test {
-            Test::Equal(value) if filter.on == on => Some(value.as_str()),
-            Test::Equal(_) | Test::Between(..) | Test::Words(_) | Test::Named(_) => None,
+            Test::Form(value) if filter.on == on => Some(value.as_str()),
+            _ => None,
         })
     }
 
@@ -210,7 +227,7 @@ impl Moment<'_> {
             let order = if level == Level::Study { Order::Studies } else { Order::Series };
             let judge = |id, row: &[u8]| {
                 let matches = match level {
-                    Level::Study => all_match(self.filters, &decode(row)?, None, None),
+                    Level::Study => judge(self.filters, &decode(row)?, None, None),
                     Level::Series | Level::Instance => self.judged_series(&decode(row)?)?,
                 };
                 Ok(matches.then_some(id))
@@ -225,8 +242,9 @@ impl Moment<'_> {
     /// Whether many records may satisfy the filters, as far as the index can tell at once.
     pub(super) fn is_broad(&self) -> Result<bool, FindError> {
         let searcher = self.seen.searcher.as_ref().ok_or(FindError::NoIndex)?;
-        let rarest = index::rarest_frequency(searcher, self.partition, self.filters)?;
-        let fuzzy = self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_)));
+        let rarest = index::rarest_frequency(self.attributes, searcher, self.partition, self.filters)?;
+        let fuzzy =
+            self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_) | Test::AnyWords(_)));
         Ok(rarest.map_or(!fuzzy, |documents| documents > BROAD_DOCUMENTS))
     }
 
@@ -265,7 +283,7 @@ impl Moment<'_> {
         let mut found = Vec::new();
         let (mut judged, mut ask) = (0, need + SPARE_CANDIDATES);
         loop {
-            let ids = candidates(searcher, level, self.partition, self.filters, ask)?;
+            let ids = candidates(self.attributes, searcher, level, self.partition, self.filters, ask)?;
             for id in ids.iter().skip(judged) {
                 if self.is_clean_match(level, *id)? {
                     found.push(*id);
@@ -287,7 +305,7 @@ impl Moment<'_> {
         if level == Level::Study {
             let study: Option<StudyRow> = read(self.reader, &key::study(self.partition, id))?;
             return Ok(study.is_some_and(|study| {
-                !self.seen.is_dirty(self.partition, &study.uid) && all_match(self.filters, &study, None, None)
+                !self.seen.is_dirty(self.partition, &study.uid) && judge(self.filters, &study, None, None)
             }));
         }
         let Some(series) = read::<SeriesRow>(self.reader, &key::series(self.partition, id))? else {
@@ -295,16 +313,16 @@ impl Moment<'_> {
         };
         let study = self.study_row(series.study)?;
         Ok(!self.seen.is_dirty(self.partition, &study.uid)
-            && all_match(self.filters, &study, Some(&series), None))
+            && judge(self.filters, &study, Some(&series), None))
     }
 
     pub(super) fn judged_series(&self, series: &SeriesRow) -> Result<bool, FindError> {
-        Ok(all_match(self.filters, &self.study_row(series.study)?, Some(series), None))
+        Ok(judge(self.filters, &self.study_row(series.study)?, Some(series), None))
     }
 
     fn judged_study(&self, id: Id) -> Result<Option<Id>, FindError> {
         let study = self.study_row(id)?;
-        Ok(all_match(self.filters, &study, None, None).then_some(id))
+        Ok(judge(self.filters, &study, None, None).then_some(id))
     }
 
     /// The newest `need` series of a study that satisfy the filters, and are `only` if that is given.
@@ -319,7 +337,7 @@ impl Moment<'_> {
             let Some(id) = read::<Id>(self.reader, &key::series_id(study, only))? else {
                 return Ok(Vec::new());
             };
-            let matches = all_match(self.filters, &record, Some(&self.series_row(id)?), None);
+            let matches = judge(self.filters, &record, Some(&self.series_row(id)?), None);
             return Ok(matches.then_some(id).into_iter().collect());
         }
         let rows = self.reader.prefix(&key::series_of_study(study));
@@ -327,7 +345,7 @@ impl Moment<'_> {
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let mut found = Vec::new();
         for id in ids {
-            if all_match(self.filters, &record, Some(&self.series_row(id)?), None) {
+            if judge(self.filters, &record, Some(&self.series_row(id)?), None) {
                 found.push(id);
             }
             if found.len() == need {

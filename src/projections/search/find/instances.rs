@@ -7,15 +7,15 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 
-use super::counts::Order;
-use super::find::{FindError, Hit, Moment, budget, page};
-use super::matching::{On, all_match, is_of_class};
-use super::names::{self, Name};
-use super::query::{Level, SearchQuery};
-use super::rows::{self, Id, InstanceRow, SeriesRow, StudyRow, VersionRow, decode, key, last_number, read};
+use super::records::Records;
+use super::{FindError, Hit, Moment, budget, page};
 use crate::dicom::uid::Uid;
+use crate::projections::search::attributes::Level;
+use crate::projections::search::counts::Order;
+use crate::projections::search::matching::{On, is_of_class, judge, judge_instance, need_instances};
+use crate::projections::search::query::SearchQuery;
+use crate::projections::search::rows::{self, Id, InstanceRow, VersionRow, decode, key, last_number, read};
 use crate::tables::Read;
 
 /// With more matching series than this, instances are found by walking all of the partition's, newest first.
@@ -32,8 +32,8 @@ struct Listed {
 
 impl Moment<'_> {
     pub(super) fn instances(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        let need = query.offset + query.limit;
-        let listed = if let Some(uid) = self.equal_to(On::SopInstanceUid) {
+        let need = query.need();
+        let listed = if let Some(uid) = self.equal_to(On::Uid(Level::Instance)) {
             self.places_of(uid, query)?
         } else if let Some(study) = self.one_study(query)? {
             let Some(study) = study else { return Ok(Vec::new()) };
@@ -72,10 +72,7 @@ impl Moment<'_> {
             let here = query.resource.study().is_none_or(|uid| *uid == study.uid)
                 && query.resource.series().is_none_or(|uid| *uid == series.uid);
             let found = Listed { version, series: id };
-            if here
-                && all_match(self.filters, &study, Some(&series), Some(uid.as_str()))
-                && self.is_of_class(found)?
-            {
+            if here && judge(self.filters, &study, Some(&series), Some(&self.instance_row(found)?)) {
                 listed.push(found);
             }
         }
@@ -92,7 +89,7 @@ impl Moment<'_> {
         let mut lists = HashMap::new();
         let mut listed = Vec::new();
         while let Some(head) = heads.pop() {
-            if self.is_of_class(head)? {
+            if self.is_match(head)? {
                 listed.push(head);
             }
             if listed.len() == need {
@@ -121,8 +118,11 @@ impl Moment<'_> {
         }
         self.walked(Order::Instances, query.offset, query.limit, budget, |version, row| {
             let VersionRow { series, class, position: _ } = decode(row)?;
-            let matches = is_of_class(self.filters, class) && self.remembered(verdicts, series)?;
-            Ok(matches.then_some(Listed { version, series }))
+            let listed = Listed { version, series };
+            let matches = is_of_class(self.filters, class)
+                && self.remembered(verdicts, series)?
+                && (!need_instances(self.filters) || self.is_match(listed)?);
+            Ok(matches.then_some(listed))
         })
     }
 
@@ -138,12 +138,12 @@ impl Moment<'_> {
         Ok(verdict)
     }
 
-    /// Whether the instance itself satisfies what is asked of its SOP class; its row is read only then.
-    fn is_of_class(&self, listed: Listed) -> Result<bool, FindError> {
-        if self.filters.iter().all(|filter| filter.on != On::SopClass) {
+    /// Whether the instance itself satisfies the filters on its level; its row is read only for them.
+    fn is_match(&self, listed: Listed) -> Result<bool, FindError> {
+        if self.filters.iter().all(|filter| filter.level != Level::Instance) {
             return Ok(true);
         }
-        Ok(is_of_class(self.filters, self.instance_row(listed)?.class))
+        Ok(judge_instance(self.filters, &self.instance_row(listed)?))
     }
 
     fn instance_row(&self, Listed { version, series }: Listed) -> Result<InstanceRow, FindError> {
@@ -161,42 +161,5 @@ impl Moment<'_> {
             Ok(Hit { study, series, instance, syntax, position: row.position })
         };
         listed.into_iter().map(hit).collect()
-    }
-}
-
-/// The records of one page, each read once.
-#[derive(Default)]
-pub(super) struct Records {
-    studies: HashMap<Id, Arc<StudyRow>>,
-    pub(super) series: HashMap<Id, Arc<SeriesRow>>,
-    names: HashMap<Name, Option<Uid>>,
-}
-
-impl Records {
-    pub(super) fn of(
-        &mut self,
-        moment: &Moment<'_>,
-        id: Id,
-    ) -> Result<(Arc<StudyRow>, Arc<SeriesRow>), FindError> {
-        let series = match self.series.get(&id) {
-            Some(series) => Arc::clone(series),
-            None => Arc::clone(self.series.entry(id).or_insert(Arc::new(moment.series_row(id)?))),
-        };
-        let study = match self.studies.get(&series.study) {
-            Some(study) => Arc::clone(study),
-            None => {
-                let study = Arc::new(moment.study_row(series.study)?);
-                Arc::clone(self.studies.entry(series.study).or_insert(study))
-            }
-        };
-        Ok((study, series))
-    }
-
-    fn name(&mut self, moment: &Moment<'_>, name: Name) -> Result<Option<Uid>, FindError> {
-        if let Some(uid) = self.names.get(&name) {
-            return Ok(uid.clone());
-        }
-        let uid = names::uid(moment.reader, name)?;
-        Ok(self.names.entry(name).or_insert(uid).clone())
     }
 }

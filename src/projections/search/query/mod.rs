@@ -8,11 +8,21 @@ use dicom_core::Tag as DicomTag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, TagRange};
 use dicom_dictionary_std::StandardDataDictionary;
 
-use super::attributes::{self, Kind, SERIES, STUDY, Tag};
+use super::answer::Version;
+use super::attributes::{self, Attributes, Compared, Level, Path, Tag};
 use super::folding;
 use super::matching::{Filter, On, Test};
+use super::value::form;
 use crate::base::Partition;
 use crate::dicom::uid::Uid;
+
+mod error;
+mod order;
+mod values;
+
+pub use error::QueryError;
+#[cfg_attr(not(test), expect(unused_imports, reason = "no query is ordered yet"))]
+pub(super) use order::{By, OrderBy};
 
 /// Most items of one answer.
 pub const MAX_LIMIT: usize = 200;
@@ -34,14 +44,6 @@ pub enum Resource {
     StudyInstances(Uid),
     /// `studies/{study}/series/{series}/instances`
     StudySeriesInstances(Uid, Uid),
-}
-
-/// The levels of the information model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
-    Study,
-    Series,
-    Instance,
 }
 
 impl Resource {
@@ -84,92 +86,58 @@ impl Resource {
     }
 }
 
+/// What of its matches a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// A page of them.
+    Page,
+    /// How many there are.
+    Count,
+}
+
+/// What a request says before its parameters, and what is there to be searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// By its path.
+    pub resource: &'a Resource,
+    /// By its path.
+    pub partition: &'a Partition,
+    /// By its path.
+    pub version: Version,
+    /// By its path.
+    pub wants: Wants,
+    /// [`super::Search::attributes`]
+    pub attributes: &'a Attributes,
+}
+
+/// The place of an attribute in a dataset: its tag, or those of the sequences around it and its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TagPath(pub(super) Vec<Tag>);
+
+impl From<Tag> for TagPath {
+    fn from(tag: Tag) -> Self {
+        Self(vec![tag])
+    }
+}
+
 /// A checked search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchQuery {
     pub(super) resource: Resource,
     pub(super) partition: Partition,
+    pub(super) version: Version,
+    pub(super) wants: Wants,
     pub(super) filters: Vec<Filter>,
-    /// Tags of the filters.
-    pub(super) filtered: Vec<Tag>,
-    pub(super) includes: Vec<Tag>,
+    /// What the filters are on, those that everything satisfies included.
+    pub(super) filtered: Vec<TagPath>,
+    pub(super) includes: Vec<TagPath>,
     pub(super) include_all: bool,
+    /// Empty: newest first.
+    pub(super) order: Vec<OrderBy>,
     pub(super) offset: usize,
     pub(super) limit: usize,
-}
-
-/// Why a search request is no search. The texts name what the client wrote.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// Neither a keyword nor a tag.
-    #[error("'{0}' is neither a parameter, nor the keyword of an attribute, nor a tag of 8 hex digits")]
-    UnknownParameter(String),
-    /// A known attribute that cannot be a filter here.
-    #[error("'{0}' cannot be searched for on this resource")]
-    NotQueryable(String),
-    /// The same key twice.
-    #[error("'{0}' is given more than once")]
-    Duplicate(String),
-    /// The same attribute as keyword and as tag.
-    #[error("'{0}' is given more than once, in different forms")]
-    DuplicateInOtherForm(String),
-    /// No value.
-    #[error("'{0}' has no value")]
-    EmptyValue(String),
-    /// A value that is none of its VR.
-    #[error("'{value}' is no date yyyyMMdd, nor a range of dates, for '{attribute}'")]
-    BadDate {
-        /// As the client wrote it.
-        attribute: String,
-        /// As the client wrote it.
-        value: String,
-    },
-    /// A range without ends, or with its ends the wrong way round.
-    #[error("'{value}' is no range for '{attribute}': at least one end, the earlier first")]
-    BadRange {
-        /// As the client wrote it.
-        attribute: String,
-        /// As the client wrote it.
-        value: String,
-    },
-    /// A quotation mark in a fuzzy name.
-    #[error("the value of '{0}' holds a quotation mark, which fuzzy matching does not allow")]
-    QuotationMark(String),
-    /// A path into a sequence.
-    #[error("'{0}' is a path into a sequence, which is not supported")]
-    SequencePath(String),
-    /// `limit` out of bounds.
-    #[error("'{parameter}={value}' is not allowed: a number from 1 to 200")]
-    BadLimit {
-        /// As the client wrote it.
-        parameter: String,
-        /// As the client wrote it.
-        value: String,
-    },
-    /// `offset` out of bounds.
-    #[error("'{parameter}={value}' is not allowed: a number from 0")]
-    BadOffset {
-        /// As the client wrote it.
-        parameter: String,
-        /// As the client wrote it.
-        value: String,
-    },
-    /// `fuzzymatching` neither true nor false.
-    #[error("'{parameter}={value}' is not allowed: true or false")]
-    BadFuzzyMatching {
-        /// As the client wrote it.
-        parameter: String,
-        /// As the client wrote it.
-        value: String,
-    },
-    /// An attribute to include that nobody knows.
-    #[error("'{value}' in '{parameter}' is neither the keyword of an attribute nor a tag of 8 hex digits")]
-    BadIncludeField {
-        /// As the client wrote it.
-        parameter: String,
-        /// As the client wrote it.
-        value: String,
-    },
+    /// Keys as the client wrote them.
+    pub(super) erroneous: Vec<String>,
 }
 
 impl SearchQuery {
@@ -178,11 +146,7 @@ impl SearchQuery {
     ///
     /// # Errors
     /// [`QueryError`], each of which is the client's mistake.
-    pub fn parse(
-        resource: Resource,
-        partition: &Partition,
-        raw: &[(String, String)],
-    ) -> Result<Self, QueryError> {
+    pub fn parse(asking: Asking<'_>, raw: &[(String, String)]) -> Result<Self, QueryError> {
         let mut attributes: Vec<(&str, &str)> = Vec::new();
         let mut paging = Paging::default();
         let (mut includes, mut include_all) = (Vec::new(), false);
@@ -194,7 +158,7 @@ impl SearchQuery {
                     for entry in value.split(',').map(str::trim) {
                         match entry.eq_ignore_ascii_case("all") {
                             true => include_all = true,
-                            false => includes.push(included(key, entry)?),
+                            false => includes.push(TagPath::from(included(key, entry)?)),
                         }
                     }
                 }
@@ -202,49 +166,74 @@ impl SearchQuery {
             }
         }
         let mut query = Self {
-            resource,
-            partition: partition.clone(),
+            resource: asking.resource.clone(),
+            partition: asking.partition.clone(),
+            version: asking.version,
+            wants: asking.wants,
             filters: Vec::new(),
             filtered: Vec::new(),
             includes,
             include_all,
+            order: Vec::new(),
             offset: paging.offset.unwrap_or(0),
             limit: paging.limit.unwrap_or(DEFAULT_LIMIT),
+            erroneous: Vec::new(),
         };
         let fuzzy = paging.fuzzy.unwrap_or(false);
         for (at, (key, value)) in attributes.iter().enumerate() {
             if attributes[..at].iter().any(|(earlier, _)| earlier == key) {
                 return Err(QueryError::Duplicate((*key).to_owned()));
             }
-            query.add_filter(key, value, fuzzy)?;
+            query.add_filter(asking.attributes, key, value, fuzzy)?;
         }
         Ok(query)
     }
 
-    fn add_filter(&mut self, key: &str, value: &str, fuzzy: bool) -> Result<(), QueryError> {
+    /// Keys of filters, as the client wrote them, by which some instances are not found
+    /// (`extended-query-tags.md` A5).
+    #[must_use]
+    pub fn erroneous(&self) -> &[String] {
+        &self.erroneous
+    }
+
+    /// How many matches the page and what lies before it need.
+    pub(super) fn need(&self) -> usize {
+        self.offset.saturating_add(self.limit)
+    }
+
+    fn add_filter(
+        &mut self,
+        attributes: &Attributes,
+        key: &str,
+        value: &str,
+        fuzzy: bool,
+    ) -> Result<(), QueryError> {
         if key.contains('.') {
             return Err(QueryError::SequencePath(key.to_owned()));
         }
         let tag = tag_of(key).ok_or_else(|| QueryError::UnknownParameter(key.to_owned()))?;
-        let (on, _, kind) = filterable(tag)
-            .filter(|(_, level, _)| self.resource.levels().contains(level))
+        let (on, level, compared) = filterable(attributes, tag, self.resource.levels())
             .ok_or_else(|| QueryError::NotQueryable(key.to_owned()))?;
-        if self.filtered.contains(&tag) {
+        if self.filtered.contains(&TagPath::from(tag)) {
             return Err(QueryError::DuplicateInOtherForm(key.to_owned()));
         }
         if value.is_empty() {
             return Err(QueryError::EmptyValue(key.to_owned()));
         }
-        let test = match kind {
-            Kind::Date => date_test(key, value)?,
-            Kind::Name if fuzzy && value.contains('"') => {
+        let test = match compared {
+            Compared::Date => values::date_test(key, value)?,
+            Compared::Name if fuzzy && value.contains('"') => {
                 return Err(QueryError::QuotationMark(key.to_owned()));
             }
-            Kind::Name if fuzzy => Test::Words(folding::words(value)),
-            Kind::Name | Kind::Text => Test::Equal(folding::fold(kind, value)),
+            Compared::Name if fuzzy => Test::Words(folding::words(value)),
+            _ => {
+                let bad =
+                    QueryError::BadValue { attribute: key.to_owned(), value: value.to_owned(), form: "" };
+                Test::Form(form(compared, value).ok_or(bad)?)
+            }
         };
-        self.filtered.push(tag);
-        self.filters.push(Filter { on, test });
+        self.filtered.push(TagPath::from(tag));
+        self.filters.push(Filter { on, level, compared, test });
         Ok(())
     }
 }
@@ -305,41 +294,18 @@ fn included(parameter: &str, entry: &str) -> Result<Tag, QueryError> {
     })
 }
 
-/// What a filter on `tag` looks at, at which level (contract `studies.md` §4.3, §4.11).
-fn filterable(tag: Tag) -> Option<(On, Level, Kind)> {
-    match tag {
-        attributes::STUDY_INSTANCE_UID => return Some((On::StudyInstanceUid, Level::Study, Kind::Text)),
-        attributes::MODALITIES_IN_STUDY => return Some((On::ModalitiesInStudy, Level::Study, Kind::Text)),
-        attributes::SERIES_INSTANCE_UID => return Some((On::SeriesInstanceUid, Level::Series, Kind::Text)),
-        attributes::SOP_CLASS_UID => return Some((On::SopClass, Level::Instance, Kind::Text)),
-        attributes::SOP_INSTANCE_UID => return Some((On::SopInstanceUid, Level::Instance, Kind::Text)),
-        _ => {}
-    }
-    if let Some(at) = STUDY.iter().position(|attribute| attribute.tag == tag) {
-        return Some((On::Study(at), Level::Study, STUDY[at].kind));
-    }
-    let at = SERIES.iter().position(|attribute| attribute.tag == tag)?;
-    Some((On::Series(at), Level::Series, SERIES[at].kind))
-}
-
-/// A single date, or a range with one dash. With more dashes it is a single value, and no date.
-fn date_test(attribute: &str, value: &str) -> Result<Test, QueryError> {
-    let (attribute, whole) = (attribute.to_owned(), value.to_owned());
-    let parts: Vec<&str> = value.split('-').map(str::trim).collect();
-    let &[from, to] = parts.as_slice() else {
-        return match folding::is_date(value) {
-            true => Ok(Test::Equal(value.to_owned())),
-            false => Err(QueryError::BadDate { attribute, value: whole }),
-        };
+/// What a filter on `tag` looks at where these levels can be filtered (contract `studies.md` §4.3, §4.11).
+fn filterable(attributes: &Attributes, tag: Tag, levels: &[Level]) -> Option<(On, Level, Compared)> {
+    let (on, level, compared) = match tag {
+        attributes::STUDY_INSTANCE_UID => (On::Uid(Level::Study), Level::Study, Compared::Uid),
+        attributes::MODALITIES_IN_STUDY => (On::Modalities, Level::Study, Compared::Text),
+        attributes::SERIES_INSTANCE_UID => (On::Uid(Level::Series), Level::Series, Compared::Uid),
+        attributes::SOP_CLASS_UID => (On::SopClass, Level::Instance, Compared::Uid),
+        attributes::SOP_INSTANCE_UID => (On::Uid(Level::Instance), Level::Instance, Compared::Uid),
+        _ => {
+            let attribute = attributes.at(Path::One(tag), levels)?;
+            (On::Value(attribute.id), attribute.level, attribute.compared())
+        }
     };
-    let end = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let (from, to) = (end(from), end(to));
-    if [&from, &to].into_iter().flatten().any(|date| !folding::is_date(date)) {
-        return Err(QueryError::BadDate { attribute, value: whole });
-    }
-    let empty = from.is_none() && to.is_none();
-    if empty || from.as_ref().zip(to.as_ref()).is_some_and(|(from, to)| from > to) {
-        return Err(QueryError::BadRange { attribute, value: whole });
-    }
-    Ok(Test::Between(from, to))
+    levels.contains(&level).then_some((on, level, compared))
 }
