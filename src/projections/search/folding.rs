@@ -3,8 +3,9 @@
 //! Invariant: stored values and those asked for are folded by the same function.
 //! Elsewhere: which attribute is compared how (`attributes`), forms of other values (`value`).
 
+use icu_casemap::CaseMapper;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::char::canonical_combining_class;
 
 /// Greater than any character of a folded text; closes the range of texts with a common beginning.
 pub(super) const LAST_CHARACTER: char = '\u{10FFFF}';
@@ -21,7 +22,8 @@ pub(super) fn fold_text(text: &str) -> String {
 
 /// Neither case nor accents count, nor blanks at the end.
 pub(super) fn fold_name(text: &str) -> String {
-    fold_inner_name(trim(text))
+    // Other blanks than the common one end as that.
+    trim(&fold_inner_name(trim(text))).to_owned()
 }
 
 /// A part of a text that may end in blanks.
@@ -29,21 +31,23 @@ pub(super) fn fold_inner_text(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.chars().flat_map(char::to_lowercase).map(one_form).filter(|c| *c != LAST_CHARACTER).nfc().collect()
+    let canonical: String = text.nfd().filter(|c| *c != LAST_CHARACTER).collect();
+    CaseMapper::new().fold_string(&canonical).nfc().collect()
 }
 
-/// A part of a name that may end in blanks.
+/// A part of a name that may end in blanks. Characters that differ in width or as ligatures are the same.
 pub(super) fn fold_inner_name(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    let bare = text.nfd().filter(|c| !is_combining_mark(*c) && *c != LAST_CHARACTER);
-    bare.flat_map(char::to_lowercase).map(one_form).filter(|c| !is_combining_mark(*c)).nfc().collect()
+    let compatible: String = text.nfkd().filter(|c| *c != LAST_CHARACTER).collect();
+    CaseMapper::new().fold_string(&compatible).nfkd().filter(|c| !is_accent(*c)).nfc().collect()
 }
 
-/// The one small letter with two forms.
-fn one_form(c: char) -> char {
-    if c == 'ς' { 'σ' } else { c }
+/// Marks without which a name is still the same word: accents, and the points of Hebrew, Arabic and Syriac.
+/// Vowel signs, tones, viramas and the voicing of kana have other combining classes, and stay.
+fn is_accent(c: char) -> bool {
+    matches!(canonical_combining_class(c), 1 | 10..=36 | 200..=240)
 }
 
 /// The words of a name; `^` and `=` count as blanks.
@@ -69,6 +73,8 @@ pub(super) fn words_stand_anywhere_in(wanted: &[String], name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -81,6 +87,58 @@ mod tests {
         assert_ne!(fold_text("müller"), fold_text("muller"));
         assert_eq!(fold_text("mu\u{308}ller"), fold_text("müller"));
         assert_eq!(fold_name("김희중"), "김희중");
+    }
+
+    #[test]
+    fn case_is_folded_by_the_rules_of_unicode() {
+        for (one, other) in [
+            ("Straße", "STRASSE"),
+            ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+            ("ǅungla", "ǆUNGLA"),
+            ("ᏣᎳᎩ", "ꮳꮃꭹ"),
+            ("ОЛЬГА", "Ольга"),
+            ("İ", "i\u{307}"),
+            ("Å", "Å"),
+        ] {
+            assert_eq!(fold_text(one), fold_text(other), "{one} {other}");
+            assert_eq!(fold_name(one), fold_name(other), "{one} {other}");
+        }
+        for (one, other) in [("ﬁ", "FI"), ("ＡＢ", "ab"), ("ﾔﾏﾀﾞ", "ヤマダ"), ("か\u{3099}", "が"), ("É", "e")]
+        {
+            assert_eq!(fold_name(one), fold_name(other), "{one} {other}");
+        }
+        for (one, other) in [("ＡＢ", "ab"), ("ﾔﾏﾀﾞ", "ヤマダ"), ("É", "e")] {
+            assert_ne!(fold_text(one), fold_text(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn accents_and_points_do_not_count_and_other_marks_do() {
+        for (one, other) in
+            [("Nguyễn", "nguyen"), ("مُحَمَّد", "محمد"), ("שָׁלוֹם", "שלום"), ("Ёлкин", "елкин"), ("Ö̈zil", "ozil")]
+        {
+            assert_eq!(fold_name(one), fold_name(other), "{one} {other}");
+        }
+        // Vowel signs, virama, voicing, a Thai vowel and a Thai tone.
+        for (one, other) in
+            [("कुमार", "कमर"), ("शर्मा", "शरमा"), ("が", "か"), ("สุดา", "สดา"), ("ก่อ", "กอ"), ("김", "기")]
+        {
+            assert_ne!(fold_name(one), fold_name(other), "{one} {other}");
+        }
+        assert!(fold_name("김희중").starts_with(&fold_name("김희")));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_folds_nothing_twice_and_knows_no_forms_of_normalization(text in "\\PC{0,16}|[a-zA-Zß-žΑ-ωЀ-ӿऀ-ॿ\u{300}-\u{345}ぁ-ヺｦ-ﾟ가-힣ᄀ-ᇿ]{0,8}") {
+            for fold in [fold_text, fold_name] {
+                let folded = fold(&text);
+                prop_assert_eq!(&fold(&folded), &folded);
+                prop_assert_eq!(&fold(&text.nfc().collect::<String>()), &folded);
+                prop_assert_eq!(&fold(&text.nfd().collect::<String>()), &folded);
+            }
+            prop_assert_eq!(fold_name(&text.nfkc().collect::<String>()), fold_name(&text));
+        }
     }
 
     #[test]

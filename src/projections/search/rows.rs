@@ -422,7 +422,7 @@ pub(super) fn last_number(row_key: &[u8]) -> Result<u64, tables::Error> {
 }
 
 impl StudyRow {
-    fn new(uid: Uid) -> Self {
+    pub(super) fn new(uid: Uid) -> Self {
         let (values, newest) = (Values::default(), Newest::default());
         Self { uid, values, series: 0, instances: 0, newest, modalities: BTreeMap::new() }
     }
@@ -445,7 +445,7 @@ impl StudyRow {
 }
 
 impl SeriesRow {
-    fn new(study: Id, uid: Uid) -> Self {
+    pub(super) fn new(study: Id, uid: Uid) -> Self {
         let (values, newest) = (Values::default(), Newest::default());
         Self { study, uid, values, instances: 0, newest, classes: Classes::These(BTreeSet::new()) }
     }

@@ -5,3 +5,5 @@ mod contract;
 mod damage;
 mod kit;
 mod model;
+mod questions;
+mod values;

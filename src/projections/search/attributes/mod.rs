@@ -186,9 +186,10 @@ impl Default for Attributes {
 static CORE: LazyLock<Attributes> = LazyLock::new(|| Attributes::of(core()));
 
 fn core() -> Vec<Attribute> {
-    use Level::{Series, Study};
-    use Path::One;
-    use Role::IndexSet;
+    use Level::{Instance, Series, Study};
+    use Path::{In, One};
+    use Role::{IndexSet, Searchable};
+    let request = |tag: Tag| In { sequence: 0x0040_0275, tag };
     let rows = [
         (1, One(0x0008_0020), VR::DA, Study, IndexSet),
         (2, One(0x0008_0050), VR::SH, Study, IndexSet),
@@ -200,6 +201,14 @@ fn core() -> Vec<Attribute> {
         (8, One(0x0008_0060), VR::CS, Series, IndexSet),
         (9, One(0x0008_1090), VR::LO, Series, IndexSet),
         (10, One(0x0040_0244), VR::DA, Series, IndexSet),
+        (11, One(0x0008_0030), VR::TM, Study, Searchable),
+        (12, One(0x0020_0010), VR::SH, Study, Searchable),
+        (13, One(0x0020_0011), VR::IS, Series, Searchable),
+        (14, One(0x0040_0245), VR::TM, Series, Searchable),
+        (15, One(0x0008_103E), VR::LO, Series, Searchable),
+        (16, request(0x0040_0009), VR::SH, Series, Searchable),
+        (17, request(0x0040_1001), VR::SH, Series, Searchable),
+        (18, One(0x0020_0013), VR::IS, Instance, Searchable),
     ];
     rows.into_iter().map(|(id, path, vr, level, role)| Attribute::ours(id, path, vr, level, role)).collect()
 }

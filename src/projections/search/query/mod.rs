@@ -4,19 +4,17 @@
 //! Invariant: an error names the parameter or attribute as the client wrote it.
 //! Elsewhere: percent-decoding and status codes (`http`), which attributes an answer holds (`answer`).
 
-use dicom_core::Tag as DicomTag;
-use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, TagRange};
-use dicom_dictionary_std::StandardDataDictionary;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::Version;
-use super::attributes::{self, Attributes, Compared, Level, Path, Tag};
-use super::folding;
-use super::matching::{Filter, On, Test};
-use super::value::form;
+use super::attributes::{Attributes, Level, Tag};
+use super::matching::Filter;
 use crate::base::Partition;
 use crate::dicom::uid::Uid;
 
 mod error;
+mod filters;
+mod keys;
 mod order;
 mod values;
 
@@ -28,6 +26,10 @@ pub(super) use order::{By, OrderBy};
 pub const MAX_LIMIT: usize = 200;
 /// Items of one answer when the client names no limit.
 pub const DEFAULT_LIMIT: usize = 100;
+/// Most attributes to be included.
+const MOST_INCLUDES: usize = 4_096;
+/// Deepest path to an attribute to be included.
+const DEEPEST_INCLUDE: usize = 16;
 
 /// The six things that can be searched (contract `studies.md` §4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,50 +144,32 @@ pub struct SearchQuery {
 
 impl SearchQuery {
     /// Checks the parameters of a request, percent-decoded and in their order. Contract `studies.md`
-    /// §4.2–4.4, §4.6.
+    /// §4.2–4.4, §4.6, §4.11.
     ///
     /// # Errors
     /// [`QueryError`], each of which is the client's mistake.
     pub fn parse(asking: Asking<'_>, raw: &[(String, String)]) -> Result<Self, QueryError> {
-        let mut attributes: Vec<(&str, &str)> = Vec::new();
-        let mut paging = Paging::default();
-        let (mut includes, mut include_all) = (Vec::new(), false);
+        let mut given = Given::default();
         for (key, value) in raw {
-            let (key, value) = (key.trim(), value.trim());
-            match key.to_ascii_lowercase().as_str() {
-                "limit" | "offset" | "fuzzymatching" => paging.take(key, value)?,
-                "includefield" => {
-                    for entry in value.split(',').map(str::trim) {
-                        match entry.eq_ignore_ascii_case("all") {
-                            true => include_all = true,
-                            false => includes.push(TagPath::from(included(key, entry)?)),
-                        }
-                    }
-                }
-                _ => attributes.push((key, value)),
-            }
+            given.take(asking.wants, key.trim(), value.trim())?;
         }
+        let filters::Filters { filters, filtered, erroneous } =
+            filters::parse(asking.attributes, asking.resource.levels(), &given.filters, given.fuzzy())?;
         let mut query = Self {
             resource: asking.resource.clone(),
             partition: asking.partition.clone(),
             version: asking.version,
             wants: asking.wants,
-            filters: Vec::new(),
-            filtered: Vec::new(),
-            includes,
-            include_all,
+            filters,
+            filtered,
+            includes: given.includes.into_iter().collect(),
+            include_all: given.include_all,
             order: Vec::new(),
-            offset: paging.offset.unwrap_or(0),
-            limit: paging.limit.unwrap_or(DEFAULT_LIMIT),
-            erroneous: Vec::new(),
+            offset: given.offset.unwrap_or(0),
+            limit: given.limit.unwrap_or(DEFAULT_LIMIT),
+            erroneous,
         };
-        let fuzzy = paging.fuzzy.unwrap_or(false);
-        for (at, (key, value)) in attributes.iter().enumerate() {
-            if attributes[..at].iter().any(|(earlier, _)| earlier == key) {
-                return Err(QueryError::Duplicate((*key).to_owned()));
-            }
-            query.add_filter(asking.attributes, key, value, fuzzy)?;
-        }
+        query.order = order::parse(asking.attributes, &query, &given.order)?;
         Ok(query)
     }
 
@@ -200,112 +184,117 @@ impl SearchQuery {
     pub(super) fn need(&self) -> usize {
         self.offset.saturating_add(self.limit)
     }
-
-    fn add_filter(
-        &mut self,
-        attributes: &Attributes,
-        key: &str,
-        value: &str,
-        fuzzy: bool,
-    ) -> Result<(), QueryError> {
-        if key.contains('.') {
-            return Err(QueryError::SequencePath(key.to_owned()));
-        }
-        let tag = tag_of(key).ok_or_else(|| QueryError::UnknownParameter(key.to_owned()))?;
-        let (on, level, compared) = filterable(attributes, tag, self.resource.levels())
-            .ok_or_else(|| QueryError::NotQueryable(key.to_owned()))?;
-        if self.filtered.contains(&TagPath::from(tag)) {
-            return Err(QueryError::DuplicateInOtherForm(key.to_owned()));
-        }
-        if value.is_empty() {
-            return Err(QueryError::EmptyValue(key.to_owned()));
-        }
-        let test = match compared {
-            Compared::Date => values::date_test(key, value)?,
-            Compared::Name if fuzzy && value.contains('"') => {
-                return Err(QueryError::QuotationMark(key.to_owned()));
-            }
-            Compared::Name if fuzzy => Test::Words(folding::words(value)),
-            _ => {
-                let bad =
-                    QueryError::BadValue { attribute: key.to_owned(), value: value.to_owned(), form: "" };
-                Test::Form(form(compared, value).ok_or(bad)?)
-            }
-        };
-        self.filtered.push(TagPath::from(tag));
-        self.filters.push(Filter { on, level, compared, test });
-        Ok(())
-    }
 }
 
+/// How names are matched (contract `studies.md` §4.5, §4.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fuzzy {
+    #[default]
+    No,
+    /// The words asked for stand side by side.
+    InOrder,
+    /// They stand anywhere.
+    Anywhere,
+}
+
+/// One key of the request with all its values.
+#[derive(Debug)]
+struct KeyValues<'r> {
+    key: &'r str,
+    values: Vec<&'r str>,
+}
+
+/// The parameters of a request, sorted by what they are for.
 #[derive(Default)]
-struct Paging {
+struct Given<'r> {
     limit: Option<usize>,
     offset: Option<usize>,
-    fuzzy: Option<bool>,
+    fuzzy: Option<Fuzzy>,
+    includes: BTreeSet<TagPath>,
+    include_all: bool,
+    /// Each entry with the parameter it stands in.
+    order: Vec<(&'r str, &'r str)>,
+    /// All other keys, in the order of their first values.
+    filters: Vec<KeyValues<'r>>,
+    /// Where each stands in `filters`.
+    places: BTreeMap<&'r str, usize>,
 }
 
-impl Paging {
-    /// Checks one of the three; of repeated ones the first holds.
-    fn take(&mut self, key: &str, value: &str) -> Result<(), QueryError> {
+impl<'r> Given<'r> {
+    fn fuzzy(&self) -> Fuzzy {
+        self.fuzzy.unwrap_or_default()
+    }
+
+    /// Takes one parameter; of repeated ones of paging and matching the first holds.
+    fn take(&mut self, wants: Wants, key: &'r str, value: &'r str) -> Result<(), QueryError> {
         let (parameter, text) = (key.to_owned(), value.to_owned());
-        match key.to_ascii_lowercase().as_str() {
+        let lower = key.to_ascii_lowercase();
+        if wants == Wants::Count && ["limit", "offset", "orderby"].contains(&lower.as_str()) {
+            return Err(QueryError::NotForCounts(parameter));
+        }
+        match lower.as_str() {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
                 let limit = limit.ok_or(QueryError::BadLimit { parameter, value: text })?;
                 self.limit.get_or_insert(limit);
             }
             "offset" => {
-                let offset = value.parse::<u32>().ok().and_then(|offset| usize::try_from(offset).ok());
-                let offset = offset.ok_or(QueryError::BadOffset { parameter, value: text })?;
+                let offset = offset(value).ok_or(QueryError::BadOffset { parameter, value: text })?;
                 self.offset.get_or_insert(offset);
             }
-            _ => {
-                let fuzzy = value.to_ascii_lowercase().parse().ok();
-                let fuzzy = fuzzy.ok_or(QueryError::BadFuzzyMatching { parameter, value: text })?;
+            "fuzzymatching" => {
+                let fuzzy = match value.to_ascii_lowercase().as_str() {
+                    "false" => Fuzzy::No,
+                    "true" => Fuzzy::InOrder,
+                    "any" => Fuzzy::Anywhere,
+                    _ => return Err(QueryError::BadFuzzyMatching { parameter, value: text }),
+                };
                 self.fuzzy.get_or_insert(fuzzy);
+            }
+            "emptyvaluematching" | "multiplevaluematching" => {
+                if !value.eq_ignore_ascii_case("false") {
+                    return Err(QueryError::Unsupported { parameter, value: text });
+                }
+            }
+            "includefield" => self.include(key, value)?,
+            "orderby" => self.order.extend(value.split(',').map(|entry| (key, entry.trim()))),
+            _ => {
+                let place = *self.places.entry(key).or_insert(self.filters.len());
+                if place == self.filters.len() {
+                    self.filters.push(KeyValues { key, values: Vec::new() });
+                }
+                self.filters[place].values.push(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, parameter: &str, value: &str) -> Result<(), QueryError> {
+        for entry in value.split(',').map(str::trim) {
+            if entry.eq_ignore_ascii_case("all") {
+                self.include_all = true;
+                continue;
+            }
+            let path = keys::path_of(entry).ok_or_else(|| QueryError::BadIncludeField {
+                parameter: parameter.to_owned(),
+                value: entry.to_owned(),
+            })?;
+            if path.0.len() > DEEPEST_INCLUDE {
+                let (attribute, what) = (parameter.to_owned(), "tags in one path");
+                return Err(QueryError::TooMany { attribute, most: DEEPEST_INCLUDE, what });
+            }
+            self.includes.insert(path);
+            if self.includes.len() > MOST_INCLUDES {
+                let (attribute, what) = (parameter.to_owned(), "attributes");
+                return Err(QueryError::TooMany { attribute, most: MOST_INCLUDES, what });
             }
         }
         Ok(())
     }
 }
 
-/// The tag a keyword (as it is written in the standard) or 8 hex digits stand for.
-fn tag_of(text: &str) -> Option<Tag> {
-    if text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Tag::from_str_radix(text, 16).ok();
-    }
-    let entry = StandardDataDictionary.by_name(text)?;
-    let number = |DicomTag(group, element)| (Tag::from(group) << 16) | Tag::from(element);
-    match entry.tag_range() {
-        TagRange::Single(tag) | TagRange::Group100(tag) | TagRange::Element100(tag) => Some(number(tag)),
-        // Not the names of attributes, but of rules for whole groups of them.
-        TagRange::GroupLength | TagRange::PrivateCreator => None,
-    }
-}
-
-fn included(parameter: &str, entry: &str) -> Result<Tag, QueryError> {
-    if entry.contains('.') {
-        return Err(QueryError::SequencePath(entry.to_owned()));
-    }
-    tag_of(entry).ok_or_else(|| QueryError::BadIncludeField {
-        parameter: parameter.to_owned(),
-        value: entry.to_owned(),
-    })
-}
-
-/// What a filter on `tag` looks at where these levels can be filtered (contract `studies.md` §4.3, §4.11).
-fn filterable(attributes: &Attributes, tag: Tag, levels: &[Level]) -> Option<(On, Level, Compared)> {
-    let (on, level, compared) = match tag {
-        attributes::STUDY_INSTANCE_UID => (On::Uid(Level::Study), Level::Study, Compared::Uid),
-        attributes::MODALITIES_IN_STUDY => (On::Modalities, Level::Study, Compared::Text),
-        attributes::SERIES_INSTANCE_UID => (On::Uid(Level::Series), Level::Series, Compared::Uid),
-        attributes::SOP_CLASS_UID => (On::SopClass, Level::Instance, Compared::Uid),
-        attributes::SOP_INSTANCE_UID => (On::Uid(Level::Instance), Level::Instance, Compared::Uid),
-        _ => {
-            let attribute = attributes.at(Path::One(tag), levels)?;
-            (On::Value(attribute.id), attribute.level, attribute.compared())
-        }
-    };
-    levels.contains(&level).then_some((on, level, compared))
+/// Any number from 0; those that no page begins at are one.
+fn offset(value: &str) -> Option<usize> {
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| value.parse().unwrap_or(usize::MAX))
 }

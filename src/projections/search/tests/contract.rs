@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kit::{Fold, Inline, key, metadata, partition, query, query_of, raw, uid};
+use super::kit::{Fold, Inline, all_resources, key, metadata, partition, query, query_of, raw, uid};
 use crate::base::Partition;
 use crate::event::{InstanceKey, StoreMode};
 use crate::projections::search::{
@@ -11,18 +11,6 @@ use crate::projections::search::{
 
 fn refused(resource: Resource, parameters: &[(&str, &str)]) -> QueryError {
     query_of(&resource, Version::V2, parameters).unwrap_err()
-}
-
-fn all_resources() -> [Resource; 6] {
-    let (study, series) = (uid("1.1"), uid("2.1"));
-    [
-        Resource::AllStudies,
-        Resource::AllSeries,
-        Resource::AllInstances,
-        Resource::StudySeries(study.clone()),
-        Resource::StudyInstances(study.clone()),
-        Resource::StudySeriesInstances(study, series),
-    ]
 }
 
 #[test]
@@ -42,9 +30,19 @@ fn each_attribute_is_searchable_exactly_where_the_contract_says() {
         ("PerformedProcedureStepStartDate", "00400244", "20240101", "nyyyyn"),
         ("ManufacturerModelName", "00081090", "x", "nyyyyn"),
         ("SOPInstanceUID", "00080018", "1.2", "nnynyy"),
-        ("StudyTime", "00080030", "1200", "nnnnnn"),
+        ("StudyTime", "00080030", "1200", "yyynnn"),
+        ("StudyID", "00200010", "x", "yyynnn"),
+        ("SeriesNumber", "00200011", "7", "nyyyyn"),
+        ("PerformedProcedureStepStartTime", "00400245", "12", "nyyyyn"),
+        ("SeriesDescription", "0008103E", "x", "nyyyyn"),
+        ("RequestAttributesSequence.ScheduledProcedureStepID", "00400275.00400009", "x", "nyyyyn"),
+        ("RequestAttributesSequence.RequestedProcedureID", "00400275.00401001", "x", "nyyyyn"),
+        ("InstanceNumber", "00200013", "7", "nnynyy"),
         ("SOPClassUID", "00080016", "1.2", "nnynyy"),
         ("AvailableTransferSyntaxUID", "00083002", "1.2", "nnnnnn"),
+        ("SpecificCharacterSet", "00080005", "x", "nnnnnn"),
+        ("TimezoneOffsetFromUTC", "00080201", "+0100", "nnnnnn"),
+        ("RequestAttributesSequence", "00400275", "x", "nnnnnn"),
     ];
     for (keyword, tag, value, wanted) in table {
         for (resource, wanted) in all_resources().into_iter().zip(wanted.chars()) {
@@ -52,6 +50,9 @@ fn each_attribute_is_searchable_exactly_where_the_contract_says() {
                 let parsed = query_of(&resource, Version::V2, &[(written, value)]);
                 match wanted {
                     'y' => assert!(parsed.is_ok(), "{written} on {resource:?}: {parsed:?}"),
+                    _ if written.contains('.') => {
+                        assert_eq!(parsed, Err(QueryError::SequencePath(written.to_owned())));
+                    }
                     _ => assert_eq!(parsed, Err(QueryError::NotQueryable(written.to_owned()))),
                 }
             }
@@ -89,8 +90,16 @@ fn every_filter_error_names_what_the_client_wrote() {
     }
     let quoted = [("fuzzymatching", "TRUE"), ("PatientName", "a\"b")];
     assert_eq!(studies(&quoted), QueryError::QuotationMark(own("PatientName")));
-    let dotted = "RequestAttributesSequence.ScheduledProcedureStepID";
-    assert_eq!(studies(&[(dotted, "x")]), QueryError::SequencePath(own(dotted)));
+    for dotted in [
+        "RequestAttributesSequence.ScheduledProcedureStepID",
+        "ReferencedStudySequence.ReferencedSOPInstanceUID",
+        "00400275.00400275.00400009",
+        "00400275.",
+        ".",
+        "Nonsense.PatientID",
+    ] {
+        assert_eq!(studies(&[(dotted, "x")]), QueryError::SequencePath(own(dotted)));
+    }
     let fixed = refused(Resource::StudySeries(uid("1.1")), &[("StudyInstanceUID", "1.1")]);
     assert_eq!(fixed, QueryError::NotQueryable(own("StudyInstanceUID")));
     for error in [studies(&[("Nonsense", "x")]), studies(&[("StudyDate", "2024")]), studies(&twice)] {
@@ -107,7 +116,7 @@ fn paging_and_includes_outside_their_bounds_are_refused() {
         let (parameter, value) = ("Limit".to_owned(), bad.to_owned());
         assert_eq!(studies(&[("Limit", bad)]), QueryError::BadLimit { parameter, value });
     }
-    for bad in ["-1", "x", ""] {
+    for bad in ["-1", "x", "", "1e3", "0x1", "٣", "1.0"] {
         let (parameter, value) = ("offset".to_owned(), bad.to_owned());
         assert_eq!(studies(&[("offset", bad)]), QueryError::BadOffset { parameter, value });
     }
@@ -123,8 +132,10 @@ fn paging_and_includes_outside_their_bounds_are_refused() {
         studies(&[("includefield", "PatientSex,,StudyID")]),
         QueryError::BadIncludeField { .. }
     ));
-    let path = "ReferencedStudySequence.ReferencedSOPInstanceUID";
-    assert_eq!(studies(&[("includefield", path)]), QueryError::SequencePath(path.to_owned()));
+    for bad in ["ReferencedStudySequence.", ".PatientID", "00081110.Nonsense", "00081110.all"] {
+        let (parameter, value) = ("includefield".to_owned(), bad.to_owned());
+        assert_eq!(studies(&[("includefield", bad)]), QueryError::BadIncludeField { parameter, value });
+    }
     let first = query(Resource::AllStudies, &[("LIMIT", " 7 "), ("limit", "9"), ("Offset", "0")]);
     assert_eq!((first.limit, first.offset), (7, 0));
     assert_eq!(query(Resource::AllStudies, &[]).limit, 100);
@@ -137,11 +148,13 @@ fn named(name: &str) -> Value {
 #[test]
 fn values_match_as_the_contract_says_in_the_index_and_out_of_it() {
     let text = |tag: &str, vr: &str, value: &str| json!({tag: {"vr": vr, "Value": [value]}});
-    let cases: [(Value, &str, &str, bool); 24] = [
+    let cases: [(Value, &str, &str, bool); 33] = [
         (text("00100020", "LO", "Ab-1"), "PatientID", "aB-1", true),
         (text("00100020", "LO", "Ab-1 \u{0}"), "PatientID", "ab-1  ", true),
         (text("00100020", "LO", "Ab-1"), "PatientID", "ab", false),
-        (text("00100020", "LO", "Ab-1"), "PatientID", "ab*", false),
+        (text("00100020", "LO", "Ab-1"), "PatientID", "ab*", true),
+        (text("00100020", "LO", "Ab-1"), "PatientID", "?b*1", true),
+        (text("00100020", "LO", "Ab-1"), "PatientID", "b*", false),
         (text("00100020", "LO", "a*"), "PatientID", "A*", true),
         (text("00100020", "LO", "a,b"), "PatientID", "a,b", true),
         (text("00100020", "LO", "Müller"), "PatientID", "MÜLLER", true),
@@ -149,6 +162,9 @@ fn values_match_as_the_contract_says_in_the_index_and_out_of_it() {
         (named("Müller^René"), "PatientName", "muller^rene", true),
         (named("Muller^Rene"), "PatientName", "Müller^René", true),
         (named("Müller^René"), "PatientName", "Müller", false),
+        (named("Müller^René"), "PatientName", "*RENE", true),
+        (named("Müller^René"), "PatientName", "Muller^Rene^^^", true),
+        (named("Müller^René^"), "PatientName", "Muller^Rene==", true),
         (text("00080020", "DA", "20240101"), "StudyDate", "20240101", true),
         (text("00080020", "DA", "20240101"), "StudyDate", "20231231 - 20240101", true),
         (text("00080020", "DA", "20240101"), "StudyDate", "20240101-", true),
@@ -156,7 +172,11 @@ fn values_match_as_the_contract_says_in_the_index_and_out_of_it() {
         (text("00080020", "DA", "20240101"), "StudyDate", "20240102-", false),
         (text("00080020", "DA", "20240101"), "StudyDate", "-20231231", false),
         (text("00080060", "CS", "CT"), "ModalitiesInStudy", "ct", true),
-        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "CT\\MR", false),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "CT\\MR", true),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "MR, ct", true),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "MR,C?", true),
+        (text("00080060", "CS", "CT"), "ModalitiesInStudy", "MR\\US", false),
+        (json!({}), "AccessionNumber", "*", true),
         (text("00080050", "SH", "A"), "AccessionNumber", "a", true),
         (text("00080090", "PN", "x"), "AccessionNumber", "a", false),
         (json!({}), "PatientID", "x", false),
@@ -454,9 +474,10 @@ fn instances_are_found_by_their_sop_class_and_by_no_other() {
         assert_eq!(find(Resource::AllInstances, "1.2.8.2 "), ["1.1/2.2/3.3", "1.1/2.1/3.2"]);
         assert_eq!(find(Resource::StudyInstances(study()), "1.2.8.1"), ["1.1/2.1/3.1"]);
         assert_eq!(find(Resource::StudySeriesInstances(study(), series()), "1.2.8.2"), ["1.1/2.1/3.2"]);
-        for nothing in ["1.2.8", "1.2.8.3", "1.2.8.1,1.2.8.2", "CT"] {
+        for nothing in ["1.2.8", "1.2.8.3", "1.2.8.3,1.2.8.4", "1.2.8.*", "CT"] {
             assert!(find(Resource::AllInstances, nothing).is_empty(), "{nothing}");
         }
+        assert_eq!(find(Resource::AllInstances, "1.2.8.1,1.2.8.2,1.2.8.3").len(), 4);
         let both = [("00080016", "1.2.8.2"), ("SeriesInstanceUID", "2.1")];
         assert_eq!(view.search(Resource::AllInstances, &both), ["1.1/2.1/3.2"]);
         let page = [("00080016", "1.2.8.2"), ("offset", "1"), ("limit", "1")];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dicom_core::VR;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use crate::event::{
     Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
     Section, StoreMode, StoredFile,
 };
-use crate::projections::search::attributes::Attributes;
+use crate::projections::search::attributes::{Attribute, AttributeId, Attributes, Level, Path, Role, Tag};
 use crate::projections::search::find::{FindError, Hit, find};
 use crate::projections::search::overlay::Overlay;
 use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
@@ -230,9 +231,99 @@ pub(super) fn query_of(
     version: Version,
     parameters: &[(&str, &str)],
 ) -> Result<SearchQuery, QueryError> {
-    let (partition, attributes, wants) = (&Partition::default(), &Attributes::core(), Wants::Page);
+    parse(&Attributes::core(), resource, version, parameters)
+}
+
+pub(super) fn parse(
+    attributes: &Attributes,
+    resource: &Resource,
+    version: Version,
+    parameters: &[(&str, &str)],
+) -> Result<SearchQuery, QueryError> {
+    let (partition, wants) = (&Partition::default(), Wants::Page);
     let asking = Asking { resource, partition, version, wants, attributes };
     SearchQuery::parse(asking, &raw(parameters))
+}
+
+pub(super) fn all_resources() -> [Resource; 6] {
+    let (study, series) = (uid("1.1"), uid("2.1"));
+    [
+        Resource::AllStudies,
+        Resource::AllSeries,
+        Resource::AllInstances,
+        Resource::StudySeries(study.clone()),
+        Resource::StudyInstances(study.clone()),
+        Resource::StudySeriesInstances(study, series),
+    ]
+}
+
+/// Every VR whose values can be searched.
+pub(super) const VRS: [VR; 25] = [
+    VR::AE,
+    VR::AS,
+    VR::CS,
+    VR::DA,
+    VR::DS,
+    VR::DT,
+    VR::FD,
+    VR::FL,
+    VR::IS,
+    VR::LO,
+    VR::LT,
+    VR::PN,
+    VR::SH,
+    VR::SL,
+    VR::SS,
+    VR::ST,
+    VR::SV,
+    VR::TM,
+    VR::UC,
+    VR::UI,
+    VR::UL,
+    VR::UR,
+    VR::US,
+    VR::UT,
+    VR::UV,
+];
+pub(super) const LEVELS: [Level; 3] = [Level::Study, Level::Series, Level::Instance];
+const CREATOR: &str = "ACME";
+
+/// The tag of the attribute that [`extended`] adds for a VR and level.
+pub(super) fn extended_tag(vr: VR, level: Level, private: bool) -> Tag {
+    let vr = u32::try_from(VRS.iter().position(|other| *other == vr).unwrap()).unwrap();
+    let level = u32::try_from(LEVELS.iter().position(|other| *other == level).unwrap()).unwrap();
+    if private { ((0x0011 + 2 * level) << 16) | 0x1000 | vr } else { 0x0018_E000 | (level << 8) | vr }
+}
+
+/// The core attributes and one of each VR and level, by a standard and by a private tag.
+pub(super) fn extended() -> Attributes {
+    let mut added = Vec::new();
+    for level in LEVELS {
+        for vr in VRS {
+            for private in [false, true] {
+                added.push(Attribute {
+                    id: AttributeId(256 + u16::try_from(added.len()).unwrap()),
+                    path: Path::One(extended_tag(vr, level, private)),
+                    creator: private.then(|| CREATOR.into()),
+                    vr,
+                    level,
+                    role: Role::Extended { errors: false, enabled: true },
+                });
+            }
+        }
+    }
+    Attributes::core().with(added)
+}
+
+/// An element that [`extended`] finds, with its private creator.
+pub(super) fn extended_element(vr: VR, level: Level, private: bool, value: &Value) -> Value {
+    let tag = extended_tag(vr, level, private);
+    let mut elements = json!({format!("{tag:08X}"): {"vr": vr.to_string(), "Value": [value]}});
+    if private {
+        let creator = json!({"vr": "LO", "Value": [CREATOR]});
+        elements[format!("{:08X}", (tag & 0xFFFF_0000) | 0x10)] = creator;
+    }
+    elements
 }
 
 /// Commits that are all there, and more when they come.
