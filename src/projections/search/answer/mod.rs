@@ -21,7 +21,6 @@ mod computed;
 mod sets;
 
 pub use sets::{Fields, Version, fields_for};
-#[cfg_attr(not(test), expect(unused_imports, reason = "no query is ordered yet"))]
 pub(super) use sets::{computes, default_tags};
 
 /// Metadata of ours that is no DICOM JSON object.

@@ -368,8 +368,7 @@ mod tests {
 
     /// Every value found, by the number of its attribute.
     fn found(values: &Values) -> Vec<(u16, Vec<Option<&str>>)> {
-        let items = |items: &'_ [Option<Box<str>>]| items.iter().map(Option::as_deref).collect();
-        values.iter().map(|(id, all)| (id.0, items(all))).collect()
+        values.iter().map(|(id, items)| (id.0, items.iter().map(Option::as_deref).collect())).collect()
     }
 
     #[test]

@@ -18,7 +18,6 @@ use super::attributes::Attributes;
 use super::index::{self, Index};
 use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
-use crate::dicom::uid::Uid;
 use crate::event::Commit;
 use crate::projections::Projection;
 use crate::tables::keys::{Parts, after_prefix};
@@ -257,7 +256,8 @@ impl Overlay {
         if from > to || to.0 - from.0 > RING {
             return Ok(Err(format!("it was written up to position {from}, the rows up to {to}")));
         }
-        let mut seen = Seen { searcher: Some(index.searcher()), cursor: from, ..Seen::default() };
+        let mut seen = Seen::default();
+        (seen.searcher, seen.cursor) = (Some(index.searcher()), from);
         touched_since(&table.reader(), from, to, &mut seen)?;
         let dirty = seen.dirty_studies > 0;
         *self.seen.write() = seen;
