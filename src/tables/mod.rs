@@ -1,7 +1,8 @@
 //! The one place that names fjall and sled: a table of small rows, batches with a cursor, damage noticed.
 //!
 //! A [`Table`] is one folder with one sorted map. A [`Batch`] sees the table with its own changes over it,
-//! and is written with its cursor in one atomic step. A [`Reader`] sees no batch half.
+//! and is written with its cursor in one atomic step. A [`Reader`] sees the table of one moment, no batch half;
+//! where the engine keeps older versions of rows ([`Engine::Fjall`], memory) nobody waits for it.
 //! Invariant: cursor and rows change together; a table is always the fold of the log up to its cursor.
 //! Invariant: nothing here is the only copy of anything; a damaged table is thrown away and rebuilt.
 //! Elsewhere: what the rows mean (`archive::state`, `projections`).
@@ -12,20 +13,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::in_memory::InMemory;
 use self::on_fjall::OnFjall;
 use self::on_sled::OnSled;
+pub use self::reading::{Read, Reader};
 use crate::base::Position;
 
 mod in_memory;
 pub mod keys;
 mod on_fjall;
 mod on_sled;
+mod reading;
 
 const IDENTITY: &[u8] = b"\0identity";
 const CURSOR: &[u8] = b"\0cursor";
@@ -82,19 +84,26 @@ pub enum Error {
     },
 }
 
-/// One sorted map, wherever it lies. Nobody writes while somebody else reads.
-trait Map: Send + Sync {
+/// What a sorted map is asked, as it is or as it was.
+trait Rows: Send + Sync {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// The rows of a range that is not empty.
+    fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_>;
+}
+
+/// One sorted map, wherever it lies.
+trait Map: Rows {
+    /// The map as it is now, and stays for whoever holds it. `None` when the engine knows only the present:
+    /// then nobody may write while somebody reads.
+    fn as_of_now(&self) -> Option<Box<dyn Rows>>;
 
     /// Writes all changes in one step.
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error>;
 
     /// Makes everything written so far durable.
     fn flush(&self) -> Result<(), Error>;
-
-    /// The rows of a range that is not empty.
-    fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_>;
 }
 
 /// One sorted map with a cursor.
@@ -102,7 +111,7 @@ pub struct Table {
     rows: Box<dyn Map>,
     /// None for one in memory.
     folder: Option<PathBuf>,
-    /// Held for writing while a batch is applied, so that a reader sees all of a batch or nothing.
+    /// Held for writing while a batch is applied, so that a reader of the present sees all of a batch or nothing.
     gate: RwLock<()>,
 }
 
@@ -188,7 +197,11 @@ impl Table {
     /// # Errors
     /// [`Error::Damaged`]
     pub fn cursor(&self) -> Result<Position, Error> {
-        match self.rows.get(CURSOR)? {
+        self.cursor_in(&*self.rows)
+    }
+
+    fn cursor_in(&self, rows: &dyn Rows) -> Result<Position, Error> {
+        match rows.get(CURSOR)? {
             None => Ok(Position(0)),
             Some(bytes) => {
                 let bytes = bytes.try_into().map_err(|_| self.damaged("the cursor is not 8 bytes"))?;
@@ -197,9 +210,10 @@ impl Table {
         }
     }
 
-    /// A view of the table that no batch changes while it is held. Keep it short: writers wait.
+    /// A view of the table that no batch changes while it is held. Do not keep it long: it holds up the
+    /// removal of old rows or, with [`Engine::Sled`], every writer.
     pub fn reader(&self) -> Reader<'_> {
-        Reader { table: self, _gate: self.gate.read() }
+        Reader::of(self)
     }
 
     /// A batch of changes over the table as it is. One writer at a time is the caller's duty.
@@ -246,15 +260,6 @@ impl Table {
         self.rows.write(changes)
     }
 
-    /// The first row at or after `from` (or after it, if excluded), or the last before it.
-    fn step(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, backwards: bool) -> RowIter<'_> {
-        let range = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
-        if is_empty(&range) {
-            return Box::new(std::iter::empty());
-        }
-        self.rows.range(range, backwards)
-    }
-
     fn name(&self) -> String {
         self.folder.as_ref().map_or_else(|| "(memory)".to_owned(), |folder| folder.display().to_string())
     }
@@ -277,92 +282,6 @@ fn is_empty(range: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(a), Bound::Included(b)) => a > b,
         (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
-    }
-}
-
-/// A moment of a table.
-pub struct Reader<'a> {
-    table: &'a Table,
-    _gate: RwLockReadGuard<'a, ()>,
-}
-
-/// What can be asked of a table, with or without a batch over it.
-pub trait Read {
-    /// The value under `key`.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`]
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-
-    /// The rows of a range, ascending.
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_>;
-
-    /// The rows whose key begins with `prefix`, ascending.
-    fn prefix(&self, prefix: &[u8]) -> RowIter<'_> {
-        self.prefix_from(prefix, Bound::Included(prefix))
-    }
-
-    /// The rows whose key begins with `prefix`, from `from` on, ascending.
-    fn prefix_from(&self, prefix: &[u8], from: Bound<&[u8]>) -> RowIter<'_> {
-        match keys::after_prefix(prefix) {
-            Some(end) => self.range(from, Bound::Excluded(&end)),
-            None => self.range(from, Bound::Unbounded),
-        }
-    }
-}
-
-impl Reader<'_> {
-    /// The cursor at this moment.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`]
-    pub fn cursor(&self) -> Result<Position, Error> {
-        self.table.cursor()
-    }
-
-    /// SHA-256 over the rows whose key begins with `prefix`, each as length and bytes of key and value; what says
-    /// whose table it is and how far is left out.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`]
-    pub fn digest(&self, prefix: &[u8]) -> Result<[u8; 32], Error> {
-        let mut digest = Sha256::new();
-        for row in self.prefix(prefix) {
-            let (key, value) = row?;
-            if key == IDENTITY || key == CURSOR {
-                continue;
-            }
-            for part in [&key, &value] {
-                digest.update((part.len() as u64).to_le_bytes());
-                digest.update(part);
-            }
-        }
-        Ok(digest.finalize().into())
-    }
-
-    /// The rows of a range, descending.
-    pub fn range_back(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
-        self.table.step(from, to, true)
-    }
-
-    /// The last row whose key begins with `prefix`.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`]
-    pub fn last(&self, prefix: &[u8]) -> Result<Option<Row>, Error> {
-        let end = keys::after_prefix(prefix);
-        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.range_back(Bound::Included(prefix), to).next().transpose()
-    }
-}
-
-impl Read for Reader<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.table.rows.get(key)
-    }
-
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIter<'_> {
-        self.table.step(from, to, false)
     }
 }
 
@@ -419,7 +338,7 @@ impl Read for Batch<'_> {
         if is_empty(&range) {
             return Box::new(std::iter::empty());
         }
-        let mut stored = self.table.step(from, to, false).peekable();
+        let mut stored = self.table.rows.range(range.clone(), false).peekable();
         let mut pending = self.pending.range(range).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use super::{Error, Map, RowIter, guarded};
+use super::{Error, Map, RowIter, Rows, guarded};
 
 /// Rows that changed are held in memory up to this size, and then written out as a sorted file.
 const IN_MEMORY_BYTES: u64 = 16 << 20;
@@ -45,9 +45,17 @@ impl OnFjall {
     }
 }
 
+/// The map of one moment: fjall keeps the versions of rows that a snapshot shows.
+struct AsOf {
+    snapshot: Snapshot,
+    rows: Keyspace,
+    folder: PathBuf,
+}
+
 impl Map for OnFjall {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.guarded(|| self.rows.get(key))?.map(|value| value.to_vec()))
+    fn as_of_now(&self) -> Option<Box<dyn Rows>> {
+        let (rows, folder) = (self.rows.clone(), self.folder.clone());
+        Some(Box::new(AsOf { snapshot: self.db.snapshot(), rows, folder }))
     }
 
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
@@ -64,18 +72,41 @@ impl Map for OnFjall {
     fn flush(&self) -> Result<(), Error> {
         self.guarded(|| self.db.persist(PersistMode::SyncAll))
     }
+}
+
+impl Rows for OnFjall {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.guarded(|| self.rows.get(key))?.map(|value| value.to_vec()))
+    }
 
     fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_> {
-        let mut rows = match self.guarded(|| Ok(self.rows.range(range))) {
-            Ok(rows) => rows,
-            Err(error) => return Box::new(std::iter::once(Err(error))),
-        };
-        Box::new(std::iter::from_fn(move || {
-            let next = self.guarded(|| {
-                let row = if backwards { rows.next_back() } else { rows.next() };
-                row.map(fjall::Guard::into_inner).transpose()
-            });
-            next.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).transpose()
-        }))
+        read(&self.folder, self.guarded(|| Ok(self.rows.range(range))), backwards)
     }
+}
+
+impl Rows for AsOf {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let value = guarded(&self.folder, || self.snapshot.get(&self.rows, key))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_> {
+        let rows = guarded(&self.folder, || Ok::<_, fjall::Error>(self.snapshot.range(&self.rows, range)));
+        read(&self.folder, rows, backwards)
+    }
+}
+
+/// The rows of a range that was begun.
+fn read(folder: &Path, rows: Result<fjall::Iter, Error>, backwards: bool) -> RowIter<'_> {
+    let mut rows = match rows {
+        Ok(rows) => rows,
+        Err(error) => return Box::new(std::iter::once(Err(error))),
+    };
+    Box::new(std::iter::from_fn(move || {
+        let next = guarded(folder, || {
+            let row = if backwards { rows.next_back() } else { rows.next() };
+            row.map(fjall::Guard::into_inner).transpose()
+        });
+        next.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).transpose()
+    }))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Map, RowIter, guarded};
+use super::{Error, Map, RowIter, Rows, guarded};
 
 /// sled makes what was written durable by itself, this often; what a power cut takes is folded again.
 const FLUSH_EVERY_MS: u64 = 500;
@@ -37,8 +37,8 @@ impl OnSled {
 }
 
 impl Map for OnSled {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.guarded(|db| db.get(key))?.map(|value| value.to_vec()))
+    fn as_of_now(&self) -> Option<Box<dyn Rows>> {
+        None
     }
 
     fn write(&self, changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), Error> {
@@ -54,6 +54,12 @@ impl Map for OnSled {
 
     fn flush(&self) -> Result<(), Error> {
         self.guarded(|db| db.flush()).map(drop)
+    }
+}
+
+impl Rows for OnSled {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.guarded(|db| db.get(key))?.map(|value| value.to_vec()))
     }
 
     fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>), backwards: bool) -> RowIter<'_> {

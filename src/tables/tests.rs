@@ -35,6 +35,55 @@ fn a_batch_sees_itself_and_a_reader_sees_whole_batches() {
     }
 }
 
+fn put(table: &Table, key: &[u8], value: &[u8], cursor: Position) {
+    let mut batch = table.batch();
+    batch.put(key.to_vec(), value.to_vec());
+    table.apply(batch.into_changes(), cursor).unwrap();
+}
+
+#[test]
+fn what_a_reader_shows_stays_and_no_writer_waits_for_it() {
+    let (_folder, mut tables) = tables();
+    tables.pop();
+    for table in tables {
+        put(&table, b"a1", b"old", Position(1));
+        let held = table.reader();
+        for number in 0..2_000_u16 {
+            put(&table, b"a1", b"new", Position(2 + u64::from(number)));
+            put(&table, &[b'a', b'2', number as u8], &[0; 1000], Position(2 + u64::from(number)));
+        }
+        table.flush().unwrap();
+        assert_eq!(held.get(b"a1").unwrap(), Some(b"old".to_vec()));
+        assert_eq!(held.cursor().unwrap(), Position(1));
+        assert_eq!(held.prefix(b"a").count(), 1);
+        assert_eq!(held.last(b"a").unwrap().unwrap().1, b"old");
+        assert_eq!(held.digest(b"a").unwrap(), {
+            let other = Table::memory();
+            put(&other, b"a1", b"old", Position(9));
+            other.reader().digest(b"a").unwrap()
+        });
+        assert_eq!(table.reader().get(b"a1").unwrap(), Some(b"new".to_vec()));
+        assert_eq!(table.reader().prefix(b"a").count(), 257);
+    }
+}
+
+#[test]
+fn a_writer_of_sled_waits_for_readers() {
+    let (_folder, mut tables) = tables();
+    let table = tables.pop().unwrap();
+    put(&table, b"a", b"old", Position(1));
+    std::thread::scope(|scope| {
+        let held = table.reader();
+        let writer = scope.spawn(|| put(&table, b"a", b"new", Position(2)));
+        assert_eq!(held.get(b"a").unwrap(), Some(b"old".to_vec()));
+        assert_eq!(held.cursor().unwrap(), Position(1));
+        assert!(!writer.is_finished());
+        drop(held);
+        writer.join().unwrap();
+    });
+    assert_eq!(table.reader().get(b"a").unwrap(), Some(b"new".to_vec()));
+}
+
 #[test]
 fn another_format_log_or_engine_is_told_and_begun_again() {
     for (engine, other) in [(Engine::Fjall, Engine::Sled), (Engine::Sled, Engine::Fjall)] {
@@ -92,6 +141,7 @@ proptest! {
     ) {
         let (_folder, tables) = tables();
         let mut model = BTreeMap::new();
+        let mut moments = Vec::new();
         for (number, changes) in batches.into_iter().enumerate() {
             let mut batches: Vec<_> = tables.iter().map(Table::batch).collect();
             for (key, value) in changes {
@@ -115,6 +165,12 @@ proptest! {
             for (table, changes) in tables.iter().zip(changes) {
                 table.apply(changes, Position(number as u64)).unwrap();
             }
+            // Of sled's none may be held while the next batch is written.
+            moments.extend(tables[..2].iter().map(|table| (table.reader(), model.clone())));
+        }
+        for (reader, model) in moments {
+            let seen: Vec<_> = reader.range(Bound::Included(b"r"), Bound::Excluded(b"v")).map(Result::unwrap).collect();
+            prop_assert_eq!(seen, model.into_iter().collect::<Vec<_>>());
         }
         for (key, length, other, excluded) in ranges {
             let from = &key[..length.min(key.len())];
