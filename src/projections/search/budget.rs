@@ -1,14 +1,16 @@
 //! How much one query may look at.
 //!
+//! A query is first answered within [`NARROW`], which what is looked up stays far below, and once more within
+//! wider limits if that was not enough (`rooms`).
 //! Invariant: every loop over rows, terms or ids of a query asks its budget; one that is spent ends the query.
-//! Elsewhere: what becomes of such a query (`view`), who waits for whom (`mod`).
-
-#![expect(dead_code, reason = "the interface, before its users")]
+//! Elsewhere: what becomes of such a query (`view`), who waits for whom (`rooms`).
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Steps between two looks at the clock.
+/// Steps between two looks at the clock, and for the client.
 const STEPS_PER_LOOK: u64 = 256;
 
 /// What a query may look at.
@@ -38,11 +40,22 @@ pub(super) struct Spent {
     pub(super) terms: u64,
 }
 
+/// Whether nobody waits for an answer any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left(Arc<AtomicBool>);
+
+impl Left {
+    pub(super) fn leave(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What is left of one query's limits.
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
     until: Instant,
+    left: Left,
     rows: Cell<u64>,
     terms: Cell<u64>,
     steps: Cell<u64>,
@@ -50,8 +63,18 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn of(limits: Limits) -> Self {
-        let until = Instant::now() + limits.time;
-        Self { limits, until, rows: Cell::new(0), terms: Cell::new(0), steps: Cell::new(0) }
+        Self::until_left(limits, Left::default())
+    }
+
+    /// One that is spent, too, once nobody waits for the answer any more.
+    pub(super) fn until_left(limits: Limits, left: Left) -> Self {
+        let (until, zero) = (Instant::now() + limits.time, || Cell::new(0));
+        Self { limits, until, left, rows: zero(), terms: zero(), steps: zero() }
+    }
+
+    /// Rows taken so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.get()
     }
 
     /// Takes a row.
@@ -60,9 +83,9 @@ impl Budget {
         self.step(self.rows.get() > self.limits.rows)
     }
 
-    /// Takes a term.
-    pub(super) fn term(&self) -> Result<(), Spent> {
-        self.terms.set(self.terms.get() + 1);
+    /// Takes terms.
+    pub(super) fn terms(&self, terms: u64) -> Result<(), Spent> {
+        self.terms.set(self.terms.get().saturating_add(terms));
         self.step(self.terms.get() > self.limits.terms)
     }
 
@@ -74,9 +97,44 @@ impl Budget {
     fn step(&self, spent: bool) -> Result<(), Spent> {
         self.steps.set(self.steps.get() + 1);
         let looks = self.steps.get().is_multiple_of(STEPS_PER_LOOK);
-        if spent || (looks && Instant::now() > self.until) {
+        if spent || (looks && self.is_over()) {
             return Err(Spent { rows: self.rows.get(), terms: self.terms.get() });
         }
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.0.load(Ordering::Relaxed) || Instant::now() > self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Limits = Limits { time: Duration::from_secs(3_600), rows: 1_000, terms: 1_000, ids: 1_000 };
+
+    #[test]
+    fn each_kind_has_its_own_bound() {
+        let budget = Budget::of(WIDE);
+        for _ in 0..1_000 {
+            budget.row().unwrap();
+        }
+        assert_eq!(budget.row(), Err(Spent { rows: 1_001, terms: 0 }));
+        budget.terms(1_000).unwrap();
+        assert_eq!(budget.terms(u64::MAX), Err(Spent { rows: 1_001, terms: u64::MAX }));
+        // Ids are held, not used up.
+        assert!(budget.ids(1_000).is_ok() && budget.ids(1_001).is_err() && budget.ids(1_000).is_ok());
+    }
+
+    #[test]
+    fn time_and_the_clients_leaving_end_it_within_some_steps() {
+        let ends = |budget: &Budget| (0..STEPS_PER_LOOK).any(|_| budget.row().is_err());
+        assert!(ends(&Budget::of(Limits { time: Duration::ZERO, ..WIDE })));
+        let left = Left::default();
+        let budget = Budget::until_left(WIDE, left.clone());
+        assert!(!ends(&budget));
+        left.leave();
+        assert!(ends(&budget));
     }
 }
