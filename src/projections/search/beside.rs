@@ -15,17 +15,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::budget::{BROAD, Limits};
+use super::rooms::Rooms;
 use super::view::View;
 use super::{Status, index};
 use crate::projections::CommitSource;
 use crate::projections::runner::{self, State};
-use crate::tables::Keeping;
+use crate::tables::{Engine, Keeping};
 
-/// Queries answered at once; more wait.
-const QUERIES_AT_ONCE: usize = 8;
+/// Longest time writers wait for a query, where they do.
+const WRITERS_WAIT: Duration = Duration::from_millis(250);
 /// How often the successor's progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait, while no request is answered, for the last commits to be in the successor too.
@@ -54,6 +55,16 @@ impl Place {
                 let index = index::Place::Folder { path: path.join(named(INDEX, generation)), log };
                 View::start(rows, index, source)
             }
+        }
+    }
+
+    /// Of broad queries. Where rows know only the present, writers wait for a query.
+    fn limits(&self) -> Limits {
+        match self {
+            Self::Folder { keeping: Keeping { engine: Engine::Sled, .. }, .. } => {
+                Limits { time: WRITERS_WAIT, ..BROAD }
+            }
+            Self::Memory | Self::Folder { .. } => BROAD,
         }
     }
 
@@ -115,7 +126,7 @@ fn named(kind: &str, generation: u64) -> String {
 pub(super) struct Views {
     place: Place,
     source: Arc<dyn CommitSource>,
-    permits: Arc<Semaphore>,
+    rooms: Rooms,
     current: RwLock<Arc<View>>,
     successor: Mutex<Option<Arc<View>>>,
     maker: Mutex<Option<thread::JoinHandle<()>>>,
@@ -126,9 +137,9 @@ impl Views {
     pub(super) fn open(place: Place, source: Arc<dyn CommitSource>) -> io::Result<Self> {
         let generation = place.generation()?;
         let current = RwLock::new(Arc::new(place.start(generation, Arc::clone(&source))?));
-        let permits = Arc::new(Semaphore::new(QUERIES_AT_ONCE));
+        let rooms = Rooms::new(place.limits());
         let (successor, maker, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Ok(Self { place, source, permits, current, successor, maker, closing })
+        Ok(Self { place, source, rooms, current, successor, maker, closing })
     }
 
     /// The view that answers.
@@ -136,8 +147,9 @@ impl Views {
         Arc::clone(&self.current.read())
     }
 
-    pub(super) fn permits(&self) -> &Arc<Semaphore> {
-        &self.permits
+    /// Where queries are answered.
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.rooms
     }
 
     pub(super) fn status(&self) -> Status {

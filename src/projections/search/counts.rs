@@ -74,6 +74,12 @@ pub(super) fn went(
     Ok(())
 }
 
+/// How many records an order holds.
+pub(super) fn all(rows: &impl Read, order: Order, partition: &Partition) -> Result<u64, tables::Error> {
+    let stretches = rows.prefix(&order.stretches(partition, LENGTHS[0]).build());
+    stretches.map(|row| super::rows::decode::<u64>(&row?.1)).sum()
+}
+
 /// Where a page begins that leaves out the `offset` newest records: the key to read the order from, and how
 /// many rows from there are still to be skipped. `None` when the order has no more.
 pub(super) fn page_start(

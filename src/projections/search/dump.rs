@@ -4,26 +4,26 @@
 //! state of the view but a note to the index.
 //! Elsewhere: the terms of the index (`index::dump`).
 
+use super::find::Moment;
 use super::index;
-use super::overlay::Seen;
 use super::rows::{self, Id, InstanceRow, Newest, SeriesRow, StudyRow, VersionRow, decode};
 use crate::dicom::uid::Uid;
-use crate::tables::{self, Read, Reader};
+use crate::tables::{self, Read};
 
 /// One line for each row, in key order, then one for each term of the index.
 ///
 /// # Errors
 /// Rows or index are damaged, in words.
-pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
+pub(super) fn dump(moment: &Moment<'_>) -> Result<String, String> {
     let mut text = String::new();
-    for kind in b"ENSfgiopnuv" {
-        for row in reader.prefix(&[*kind]) {
+    for kind in b"ENSachinopuv" {
+        for row in moment.rows.prefix(&[*kind]) {
             let (key, value) = row.map_err(|error| error.to_string())?;
             let value = value_text(*kind, &value).map_err(|error| error.to_string())?;
             text += &format!("{} {value}\n", key.escape_ascii());
         }
     }
-    if let Some(searcher) = &seen.searcher {
+    if let Some(searcher) = &moment.searcher {
         for line in index::dump(searcher).map_err(|error| error.to_string())? {
             text += &line;
             text.push('\n');
@@ -34,7 +34,7 @@ pub(super) fn dump(reader: &Reader<'_>, seen: &Seen) -> Result<String, String> {
 
 fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
     Ok(match kind {
-        b'E' | b'S' | b'f' | b'g' | b'n' | b'u' => decode::<Id>(value)?.to_string(),
+        b'E' | b'S' | b'a' | b'c' | b'h' | b'n' | b'u' => decode::<Id>(value)?.to_string(),
         b'N' => decode::<Uid>(value)?.to_string(),
         b'o' => {
             let StudyRow { uid, values, series, instances, newest, modalities } = decode(value)?;

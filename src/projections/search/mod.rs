@@ -36,11 +36,13 @@ mod find;
 mod folding;
 mod glob;
 mod index;
+mod instance_values;
 mod matching;
 mod names;
 mod overlay;
 mod plan;
 mod query;
+mod rooms;
 mod rows;
 mod value;
 mod view;
@@ -51,9 +53,6 @@ pub use find::Hit;
 pub use overlay::IndexStatus;
 pub use query::{Asking, DEFAULT_LIMIT, MAX_LIMIT, QueryError, Resource, SearchQuery, Wants};
 pub use rows::SearchRows;
-
-/// Longest wait for one of them to end.
-const QUERY_WAIT: Duration = Duration::from_secs(10);
 
 /// The matches of one page, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,26 +137,16 @@ impl Search {
     /// # Errors
     /// [`SearchError`]
     pub async fn query(&self, query: SearchQuery) -> Result<Hits, SearchError> {
-        let permit = tokio::time::timeout(QUERY_WAIT, Arc::clone(self.0.permits()).acquire_owned());
-        let Ok(Ok(permit)) = permit.await else { return Err(SearchError::Busy) };
         let search = self.clone();
-        let answer = move || {
-            let answer = search.query_now(&query);
-            drop(permit);
-            answer
-        };
-        match tokio::task::spawn_blocking(answer).await {
-            Ok(answer) => answer,
-            Err(error) => Err(SearchError::NotReady(error.to_string())),
-        }
+        self.0.rooms().answer(move |budget| search.0.current().query(&query, budget)).await
     }
 
-    /// As [`Self::query`], on this thread.
+    /// As [`Self::query`], on this thread, without waiting for others to end.
     ///
     /// # Errors
     /// [`SearchError`]
     pub fn query_now(&self, query: &SearchQuery) -> Result<Hits, SearchError> {
-        self.0.current().query(query)
+        self.0.rooms().answer_now(|budget| self.0.current().query(query, budget))
     }
 
     /// How far the rows were when they were opened; waits until they are.

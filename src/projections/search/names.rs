@@ -5,7 +5,7 @@
 //! of the commits, from 1 on. [`NONE`] stands for no UID.
 //! Elsewhere: the rows that hold them (`rows`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,12 +88,12 @@ impl InstanceKind {
     }
 }
 
-/// The SOP classes a series has held: at least those of its live instances.
+/// The SOP classes of a series' live instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Classes {
-    /// These.
-    These(BTreeSet<Name>),
-    /// More than [`MOST_CLASSES`]: no longer told apart.
+    /// These, each with the number of instances that are of it.
+    These(BTreeMap<Name, u64>),
+    /// More than [`MOST_CLASSES`] were there at once: no longer told apart.
     Any,
 }
 
@@ -101,18 +101,33 @@ pub(super) enum Classes {
 const MOST_CLASSES: usize = 16;
 
 impl Classes {
-    pub(super) fn add(&mut self, class: Name) {
+    /// Counts an instance that came.
+    pub(super) fn came(&mut self, class: Name) {
         let Self::These(names) = self else { return };
-        names.insert(class);
+        *names.entry(class).or_insert(0) += 1;
         if names.len() > MOST_CLASSES {
             *self = Self::Any;
         }
     }
 
+    /// Counts an instance that went.
+    ///
+    /// # Errors
+    /// It never came: the table is damaged.
+    pub(super) fn went(&mut self, class: Name) -> Result<(), tables::Error> {
+        let Self::These(names) = self else { return Ok(()) };
+        match names.get_mut(&class) {
+            None => return Err(damaged("an instance's SOP class was never counted")),
+            Some(1) => drop(names.remove(&class)),
+            Some(instances) => *instances -= 1,
+        }
+        Ok(())
+    }
+
     /// Whether an instance of this class may be in the series.
     pub(super) fn may_hold(&self, class: Name) -> bool {
         match self {
-            Self::These(names) => names.contains(&class),
+            Self::These(names) => names.contains_key(&class),
             Self::Any => true,
         }
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::attributes::Attributes;
-use super::find::{self, FindError};
+use super::attributes::{Attributes, Level};
+use super::budget::Budget;
+use super::counts::{self, Order};
+use super::find::{self, FindError, Moment};
 use super::overlay::{IndexStatus, Overlay};
 use super::query::SearchQuery;
 use super::rows::SearchRows;
@@ -19,6 +21,9 @@ use crate::base::Position;
 use crate::projections::CommitSource;
 use crate::projections::runner::{self, Behind, Running, State};
 use crate::tables::Table;
+
+/// An offset above this is what makes a query broad.
+const FAR: usize = 10_000;
 
 /// A running view; it ends when it is dropped or closed.
 pub(super) struct View {
@@ -53,10 +58,11 @@ impl View {
         Ok(Self { running, overlay, indexer: Mutex::new(Some(indexer)) })
     }
 
-    pub(super) fn query(&self, query: &SearchQuery) -> Result<Hits, SearchError> {
+    pub(super) fn query(&self, query: &SearchQuery, budget: &Budget) -> Result<Hits, SearchError> {
         let Self { running, overlay, .. } = self;
         let table = self.ready()?;
-        let found = find::find(overlay.attributes(), &table.reader(), &overlay.seen(), query);
+        let moment = overlay.moment(&table);
+        let found = find::find(&moment, query, budget);
         found.map(|items| Hits { items }).map_err(|error| match error {
             FindError::NoIndex => SearchError::NotReady(error.to_string()),
             FindError::Rows(error) => {
@@ -67,6 +73,7 @@ impl View {
                 overlay.complain(&error);
                 SearchError::Damaged(error.to_string())
             }
+            FindError::Spent(_) => too_broad(&moment, query, budget),
         })
     }
 
@@ -127,7 +134,23 @@ impl View {
     pub(super) fn dump(&self) -> Result<String, String> {
         let table = self.ready().map_err(|error| error.to_string())?;
         self.flush();
-        let (reader, seen) = (table.reader(), self.overlay.seen());
-        dump::dump(&reader, &seen)
+        dump::dump(&self.overlay.moment(&table))
     }
+}
+
+/// Says what would have to be looked at, and what would help.
+fn too_broad(moment: &Moment<'_>, query: &SearchQuery, budget: &Budget) -> SearchError {
+    let order = match query.resource.item() {
+        Level::Study => Order::Studies,
+        Level::Series => Order::Series,
+        Level::Instance => Order::Instances,
+    };
+    let narrow = match query.filters.is_empty() {
+        _ if query.offset > FAR => "a smaller offset would help",
+        true => "a filter would help",
+        false => "PatientID, a shorter range of StudyDate or the beginning of PatientName would help",
+    };
+    // An answer about too much to look at is given although it cannot be counted.
+    let of = counts::all(&moment.rows, order, &query.partition).unwrap_or_default();
+    SearchError::TooBroad { looked_at: budget.rows(), of, narrow }
 }

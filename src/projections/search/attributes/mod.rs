@@ -17,7 +17,7 @@ mod extract;
 mod values;
 
 pub(super) use extract::{Extracted, Groups, extracted};
-pub(super) use values::{Items, Values, places};
+pub(super) use values::{Items, Values};
 
 /// A tag as one number, group first.
 pub(super) type Tag = u32;
@@ -28,6 +28,7 @@ pub(super) const SOP_CLASS_UID: Tag = 0x0008_0016;
 pub(super) const SOP_INSTANCE_UID: Tag = 0x0008_0018;
 pub(super) const AVAILABLE_SYNTAXES: Tag = 0x0008_3002;
 pub(super) const MODALITIES_IN_STUDY: Tag = 0x0008_0061;
+pub(super) const SOP_CLASSES_IN_STUDY: Tag = 0x0008_0062;
 pub(super) const STUDY_INSTANCES: Tag = 0x0020_1208;
 pub(super) const SERIES_INSTANCES: Tag = 0x0020_1209;
 

@@ -52,64 +52,6 @@ impl Values {
     }
 }
 
-/// Values as the rows of `search-rows-6` hold them: one place for each of so many attributes, from a
-/// number on.
-pub(crate) mod places {
-    use serde::de::DeserializeOwned;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::{AttributeId, Values};
-
-    fn write<S: Serializer, const N: usize>(values: &Values, from: u16, to: S) -> Result<S::Ok, S::Error>
-    where
-        [Option<String>; N]: Serialize,
-    {
-        let mut places: [Option<String>; N] = std::array::from_fn(|_| None);
-        for (id, place) in (from..).zip(&mut places) {
-            *place = values.first(AttributeId(id)).map(str::to_owned);
-        }
-        places.serialize(to)
-    }
-
-    fn read<'de, D: Deserializer<'de>, const N: usize>(from: u16, with: D) -> Result<Values, D::Error>
-    where
-        [Option<String>; N]: DeserializeOwned,
-    {
-        let places = <[Option<String>; N]>::deserialize(with)?;
-        let mut values = Values::default();
-        for (id, place) in (from..).zip(places) {
-            if let Some(place) = place {
-                values.set(AttributeId(id), vec![Some(place.into_boxed_str())]);
-            }
-        }
-        Ok(values)
-    }
-
-    pub(crate) mod of_study {
-        use super::{Deserializer, Serializer, Values};
-
-        pub(crate) fn serialize<S: Serializer>(values: &Values, to: S) -> Result<S::Ok, S::Error> {
-            super::write::<S, 7>(values, 1, to)
-        }
-
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Values, D::Error> {
-            super::read::<D, 7>(1, from)
-        }
-    }
-
-    pub(crate) mod of_series {
-        use super::{Deserializer, Serializer, Values};
-
-        pub(crate) fn serialize<S: Serializer>(values: &Values, to: S) -> Result<S::Ok, S::Error> {
-            super::write::<S, 3>(values, 8, to)
-        }
-
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Values, D::Error> {
-            super::read::<D, 3>(8, from)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

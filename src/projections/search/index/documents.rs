@@ -38,7 +38,7 @@ pub(super) fn documents(
 
 fn class_terms(classes: &Classes) -> Vec<String> {
     match classes {
-        Classes::These(names) => names.iter().map(|name| exact_term(CLASS_KEY, &name.to_string())).collect(),
+        Classes::These(names) => names.keys().map(|name| exact_term(CLASS_KEY, &name.to_string())).collect(),
         Classes::Any => vec![exact_term(CLASS_KEY, ANY_CLASS)],
     }
 }

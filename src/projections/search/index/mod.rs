@@ -37,7 +37,7 @@ pub(super) use dump::dump;
 pub(super) use terms::rarest_frequency;
 
 /// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-2 of search-rows-6";
+const FORMAT: &str = "search-index-2 of search-rows-7";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
 const WRITERS: usize = 1;

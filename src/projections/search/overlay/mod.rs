@@ -2,6 +2,8 @@
 //!
 //! Rows show a commit at once; the index is written for many commits together. A study touched since the
 //! index's cursor is *dirty*: what the index says of it does not count, its rows are judged instead.
+//! Memory is bounded: with [`MOST_DIRTY_STUDIES`], some 100 bytes each, the view waits for the index, but
+//! while the index is made again from the rows.
 //! Invariant: a study is dirty before a row of it changes, and until a searcher that knows the change is in
 //! place; dirty studies and searcher change together.
 //! Invariant: the index is a function of the rows; missing, damaged, foreign or too far behind, it is made
@@ -12,9 +14,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::attributes::Attributes;
+use super::find::Moment;
 use super::index::{self, Index};
 use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
@@ -23,9 +26,11 @@ use crate::projections::Projection;
 use crate::tables::keys::{Parts, after_prefix};
 use crate::tables::{self, Batch, Read, Reader, Table};
 
+mod dirty;
 mod seen;
 
-pub(super) use seen::Seen;
+pub(super) use dirty::Dirty;
+use seen::Seen;
 
 /// Longest a study stays dirty before the index is written.
 const DIRTY_FOR: Duration = Duration::from_secs(1);
@@ -102,13 +107,13 @@ impl Projection for Overlay {
 
     fn about_to_show(&self, commits: &[Arc<Commit>]) {
         let mut seen = self.seen.write();
-        let clean = seen.dirty_studies == 0;
+        let clean = seen.dirty.len() == 0;
         for commit in commits {
             for change in commit.changes() {
-                seen.touch(&change.partition, &change.key.study, commit.position);
+                seen.dirty.touch(&change.partition, &change.key.study, commit.position);
             }
         }
-        let dirty_studies = seen.dirty_studies;
+        let dirty_studies = seen.dirty.len();
         drop(seen);
         if dirty_studies > 0 && (clean || dirty_studies >= DIRTY_STUDIES) {
             let mut duty = self.duty.lock();
@@ -156,14 +161,20 @@ impl Overlay {
         self.rows.attributes()
     }
 
-    /// What a query looks at; taken after the table's reader.
-    pub(super) fn seen(&self) -> RwLockReadGuard<'_, Seen> {
-        self.seen.read()
+    /// What is to be seen now, of the rows in `table` and of what belongs to them. It takes no longer than to
+    /// copy some pointers.
+    pub(super) fn moment<'t>(&self, table: &'t Table) -> Moment<'t> {
+        // The rows are looked at while neither searcher nor dirty studies change. In the other order the searcher
+        // could know a change that the rows do not show, and hide what matched before it.
+        let seen = self.seen.read();
+        let rows = table.reader();
+        let (dirty, searcher) = (seen.dirty.clone(), seen.searcher.clone());
+        Moment { rows, dirty, searcher, attributes: self.attributes().clone() }
     }
 
     pub(super) fn status(&self) -> IndexStatus {
         let seen = self.seen.read();
-        IndexStatus { ready: seen.searcher.is_some(), cursor: seen.cursor, dirty_studies: seen.dirty_studies }
+        IndexStatus { ready: seen.searcher.is_some(), cursor: seen.cursor, dirty_studies: seen.dirty.len() }
     }
 
     /// Ends [`Self::tend`].
@@ -200,7 +211,7 @@ impl Overlay {
                 (Some((_, at)), _) => *at,
                 (None, None) => now + DIRTY_FOR,
                 (None, Some(since)) => {
-                    let early = self.seen.read().dirty_studies >= DIRTY_STUDIES;
+                    let early = self.seen.read().dirty.len() >= DIRTY_STUDIES;
                     let due = if early { duty.written + WRITE_APART } else { since + DIRTY_FOR };
                     if self.is_filling() { now } else { due }
                 }
@@ -219,11 +230,11 @@ impl Overlay {
 
     /// The view need not wait if the index is written from here on.
     fn is_filling(&self) -> bool {
-        self.seen.read().dirty_studies >= MOST_DIRTY_STUDIES / 2
+        self.seen.read().dirty.len() >= MOST_DIRTY_STUDIES / 2
     }
 
     fn is_full(&self) -> bool {
-        self.seen.read().dirty_studies >= MOST_DIRTY_STUDIES
+        self.seen.read().dirty.len() >= MOST_DIRTY_STUDIES
     }
 
     fn is_far_behind(&self) -> bool {
@@ -256,10 +267,9 @@ impl Overlay {
         if from > to || to.0 - from.0 > RING {
             return Ok(Err(format!("it was written up to position {from}, the rows up to {to}")));
         }
-        let mut seen = Seen::default();
-        (seen.searcher, seen.cursor) = (Some(index.searcher()), from);
-        touched_since(&table.reader(), from, to, &mut seen)?;
-        let dirty = seen.dirty_studies > 0;
+        let mut seen = Seen { searcher: Some(index.searcher()), cursor: from, ..Seen::default() };
+        touched_since(&table.reader(), from, to, &mut seen.dirty)?;
+        let dirty = seen.dirty.len() > 0;
         *self.seen.write() = seen;
         let mut duty = self.duty.lock();
         (duty.remake, duty.written) = (None, Instant::now());
@@ -289,7 +299,7 @@ impl Overlay {
         self.begun();
         let (Some(index), Some(table)) = (slot.as_mut(), self.table.lock().clone()) else { return Ok(()) };
         let cursor = table.cursor()?;
-        let studies = self.seen.read().dirty_studies();
+        let studies = self.seen.read().dirty.all();
         if cursor == index.cursor() {
             return Ok(());
         }
@@ -341,9 +351,9 @@ impl Overlay {
         table.flush()?;
         let searcher = index.commit(cursor)?;
         let mut seen = self.seen.write();
-        seen.clean_before(cursor);
+        seen.dirty.clean_before(cursor);
         (seen.searcher, seen.cursor) = (Some(searcher), cursor);
-        let still_dirty = seen.dirty_studies > 0;
+        let still_dirty = seen.dirty.len() > 0;
         drop(seen);
         if still_dirty {
             self.duty.lock().dirty_since.get_or_insert_with(Instant::now);
@@ -378,13 +388,13 @@ fn touched_since(
     reader: &Reader<'_>,
     from: Position,
     to: Position,
-    seen: &mut Seen,
+    dirty: &mut Dirty,
 ) -> Result<(), tables::Error> {
     for position in (from.0..to.0).map(Position) {
         let deleted: Option<Deleted> = rows::read(reader, &key::deleted(position))?;
         // Otherwise a slot of an older round: this commit deleted nothing.
         for (partition, study) in deleted.iter().filter(|d| d.position == position).flat_map(|d| &d.studies) {
-            seen.touch(partition, study, position);
+            dirty.touch(partition, study, position);
         }
     }
     for partition in partitions(reader)? {
@@ -398,7 +408,7 @@ fn touched_since(
                 rows::read(reader, &key::series(&partition, series))?.ok_or_else(missing)?;
             let study: StudyRow =
                 rows::read(reader, &key::study(&partition, series.study))?.ok_or_else(missing)?;
-            seen.touch(&partition, &study.uid, position);
+            dirty.touch(&partition, &study.uid, position);
         }
     }
     Ok(())

@@ -17,7 +17,12 @@ use crate::event::{
     Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
     Section, StoreMode, StoredFile,
 };
+<<<<<<< HEAD
 use crate::projections::search::attributes::{Attribute, AttributeId, Attributes, Level, Path, Role, Tag};
+=======
+use crate::projections::search::attributes::Attributes;
+use crate::projections::search::budget::{BROAD, Budget};
+>>>>>>> a02f824 (wip: rows 7, moment, rooms)
 use crate::projections::search::find::{FindError, Hit, find};
 use crate::projections::search::overlay::Overlay;
 use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
@@ -189,12 +194,12 @@ impl Inline {
     }
 
     pub(super) fn find(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        find(self.overlay.attributes(), &self.table.reader(), &self.overlay.seen(), query)
+        find(&self.overlay.moment(&self.table), query, &Budget::of(BROAD))
     }
 
     pub(super) fn dump(&self) -> String {
         self.overlay.flush();
-        dump::dump(&self.table.reader(), &self.overlay.seen()).unwrap()
+        dump::dump(&self.overlay.moment(&self.table)).unwrap()
     }
 
     /// Stores the instances in this order, each with its elements.
