@@ -98,3 +98,85 @@ impl Rooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(60);
+    const ENDLESS: Limits =
+        Limits { time: Duration::from_secs(3_600), rows: u64::MAX, terms: u64::MAX, ids: u64::MAX };
+
+    fn rooms(wait: Duration) -> Arc<Rooms> {
+        Arc::new(Rooms { wait, ..Rooms::new(ENDLESS) })
+    }
+
+    fn too_broad() -> SearchError {
+        SearchError::TooBroad { looked_at: 0, of: 0, narrow: "" }
+    }
+
+    /// Looks at rows until the budget is spent; tells each time it begins.
+    fn endless(begun: mpsc::UnboundedSender<()>) -> impl Fn(&Budget) -> Result<(), SearchError> {
+        move |budget| {
+            begun.send(()).unwrap();
+            while budget.row().is_ok() {}
+            Err(too_broad())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_that_spends_its_narrow_budget_begins_again_in_the_broad_room() {
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
+        let answer = move |budget: &Budget| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            (0..100_000).try_for_each(|_| budget.row()).map_err(|_| too_broad())
+        };
+        rooms(SOON).answer(answer).await.unwrap();
+        assert_eq!(rounds.load(Ordering::Relaxed), 2);
+        let narrow = rooms(SOON).answer(|budget| budget.row().map_err(|_| too_broad())).await;
+        assert_eq!(narrow, Ok(()));
+        assert_eq!(rooms(SOON).answer(|_| Err::<(), _>(too_broad())).await, Err(too_broad()));
+    }
+
+    #[tokio::test]
+    async fn broad_queries_wait_for_each_other_and_narrow_ones_for_none_of_them() {
+        let rooms = rooms(Duration::from_millis(1));
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        let ask = || {
+            let (rooms, answer) = (Arc::clone(&rooms), endless(begun.clone()));
+            tokio::spawn(async move { rooms.answer(answer).await })
+        };
+        let held: Vec<_> = (0..BROAD_AT_ONCE).map(|_| ask()).collect();
+        // Each begins twice.
+        for _ in 0..2 * BROAD_AT_ONCE {
+            begins.recv().await.unwrap();
+        }
+        assert_eq!(rooms.broad.places.available_permits(), 0);
+        assert_eq!(ask().await.unwrap(), Err(SearchError::Busy));
+        for _ in 0..2 * NARROW_AT_ONCE {
+            assert_eq!(rooms.answer(|_| Ok(())).await, Ok(()));
+        }
+        held.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_its_query_and_frees_its_place() {
+        let rooms = rooms(SOON);
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        let asked = tokio::spawn({
+            let (rooms, answer) = (Arc::clone(&rooms), endless(begun));
+            async move { rooms.answer(answer).await }
+        });
+        begins.recv().await.unwrap();
+        begins.recv().await.unwrap();
+        assert_eq!(rooms.broad.places.available_permits(), BROAD_AT_ONCE - 1);
+        asked.abort();
+        let all = rooms.broad.places.acquire_many(BROAD_AT_ONCE as u32);
+        assert!(tokio::time::timeout(SOON, all).await.is_ok());
+    }
+}

@@ -58,12 +58,23 @@ impl View {
         Ok(Self { running, overlay, indexer: Mutex::new(Some(indexer)) })
     }
 
+    /// One page of matches.
     pub(super) fn query(&self, query: &SearchQuery, budget: &Budget) -> Result<Hits, SearchError> {
+        let items = self.ask(query, budget, |moment| find::find(moment, query, budget))?;
+        Ok(Hits { items })
+    }
+
+    /// What `answer` makes of this moment. Whatever time it takes, nobody waits for it.
+    pub(super) fn ask<T>(
+        &self,
+        query: &SearchQuery,
+        budget: &Budget,
+        answer: impl FnOnce(&Moment<'_>) -> Result<T, FindError>,
+    ) -> Result<T, SearchError> {
         let Self { running, overlay, .. } = self;
         let table = self.ready()?;
         let moment = overlay.moment(&table);
-        let found = find::find(&moment, query, budget);
-        found.map(|items| Hits { items }).map_err(|error| match error {
+        answer(&moment).map_err(|error| match error {
             FindError::NoIndex => SearchError::NotReady(error.to_string()),
             FindError::Rows(error) => {
                 running.complain(&error);

@@ -256,7 +256,7 @@ fn newest_of_study(rows: &impl Read, partition: &Partition, study: Id) -> Result
 }
 
 impl StudyRow {
-    fn new(uid: Uid) -> Self {
+    pub(crate) fn new(uid: Uid) -> Self {
         let (values, newest) = (Values::default(), Newest::default());
         Self { uid, values, series: 0, instances: 0, newest, modalities: BTreeMap::new() }
     }
@@ -279,7 +279,7 @@ impl StudyRow {
 }
 
 impl SeriesRow {
-    fn new(study: Id, uid: Uid) -> Self {
+    pub(crate) fn new(study: Id, uid: Uid) -> Self {
         let (values, newest) = (Values::default(), Newest::default());
         Self { study, uid, values, instances: 0, newest, classes: Classes::These(BTreeMap::new()) }
     }

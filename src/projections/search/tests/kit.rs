@@ -175,9 +175,13 @@ pub(super) struct Inline {
 
 impl Inline {
     pub(super) fn new() -> Self {
+        Self::over(Table::memory(), Attributes::core())
+    }
+
+    pub(super) fn over(table: Table, attributes: Attributes) -> Self {
         let inline = Self {
-            overlay: Overlay::new(SearchRows::default(), index::Place::Memory),
-            table: Arc::new(Table::memory()),
+            overlay: Overlay::new(SearchRows::of(attributes), index::Place::Memory),
+            table: Arc::new(table),
         };
         inline.overlay.opened(&inline.table).unwrap();
         inline
