@@ -3,7 +3,9 @@
 mod beside;
 mod contract;
 mod damage;
+mod instances;
 mod kit;
 mod model;
+mod moments;
 mod questions;
 mod values;

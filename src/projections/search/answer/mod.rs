@@ -55,7 +55,7 @@ pub fn compose(hit: &Hit, fields: &Fields, metadata: Option<&[u8]>) -> Result<Ve
 }
 
 fn add_merged(elements: &mut BTreeMap<Tag, String>, hit: &Hit, fields: &Fields) {
-    let Hit { study, series, instance, syntax: _, position: _ } = hit;
+    let Hit { study, series, instance, syntax: _, classes: _, position: _ } = hit;
     let mut add_uid = |tag: Tag, uid: &Uid| {
         if fields.tags.contains(&tag) {
             elements.insert(tag, element("UI", &[uid.as_str()]));

@@ -17,12 +17,8 @@ use crate::event::{
     Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
     Section, StoreMode, StoredFile,
 };
-<<<<<<< HEAD
 use crate::projections::search::attributes::{Attribute, AttributeId, Attributes, Level, Path, Role, Tag};
-=======
-use crate::projections::search::attributes::Attributes;
 use crate::projections::search::budget::{BROAD, Budget};
->>>>>>> a02f824 (wip: rows 7, moment, rooms)
 use crate::projections::search::find::{FindError, Hit, find};
 use crate::projections::search::overlay::Overlay;
 use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
