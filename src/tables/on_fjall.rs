@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
@@ -24,7 +25,7 @@ const MARK: &str = "version";
 pub(super) struct OnFjall {
     db: Database,
     rows: Keyspace,
-    folder: PathBuf,
+    folder: Arc<Path>,
 }
 
 impl OnFjall {
@@ -37,7 +38,7 @@ impl OnFjall {
             let rows = db.keyspace("rows", options)?;
             Ok::<_, fjall::Error>((db, rows))
         })?;
-        Ok(Self { db, rows, folder: folder.to_owned() })
+        Ok(Self { db, rows, folder: folder.into() })
     }
 
     fn guarded<T>(&self, call: impl FnOnce() -> Result<T, fjall::Error>) -> Result<T, Error> {
@@ -49,12 +50,12 @@ impl OnFjall {
 struct AsOf {
     snapshot: Snapshot,
     rows: Keyspace,
-    folder: PathBuf,
+    folder: Arc<Path>,
 }
 
 impl Map for OnFjall {
     fn as_of_now(&self) -> Option<Box<dyn Rows>> {
-        let (rows, folder) = (self.rows.clone(), self.folder.clone());
+        let (rows, folder) = (self.rows.clone(), Arc::clone(&self.folder));
         Some(Box::new(AsOf { snapshot: self.db.snapshot(), rows, folder }))
     }
 

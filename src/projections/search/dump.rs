@@ -6,6 +6,7 @@
 
 use super::find::Moment;
 use super::index;
+use super::instance_values::Fence;
 use super::rows::{self, Id, InstanceRow, Newest, SeriesRow, StudyRow, VersionRow, decode};
 use crate::dicom::uid::Uid;
 use crate::tables::{self, Read};
@@ -34,7 +35,8 @@ pub(super) fn dump(moment: &Moment<'_>) -> Result<String, String> {
 
 fn value_text(kind: u8, value: &[u8]) -> Result<String, tables::Error> {
     Ok(match kind {
-        b'E' | b'S' | b'a' | b'c' | b'h' | b'n' | b'u' => decode::<Id>(value)?.to_string(),
+        b'E' | b'S' | b'a' | b'c' | b'n' | b'u' => decode::<Id>(value)?.to_string(),
+        b'h' => format!("{:?}", decode::<Fence>(value)?),
         b'N' => decode::<Uid>(value)?.to_string(),
         b'o' => {
             let StudyRow { uid, values, series, instances, newest, modalities } = decode(value)?;

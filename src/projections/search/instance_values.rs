@@ -1,18 +1,23 @@
 //! Instances in the order of a value: what a filter or an order on an attribute of instances walks.
 //!
 //! Layout: `a partition attribute form version -> series id`, one row for each value of a live instance,
-//! sorted as the values sort and newest first within one; `h partition attribute fence -> rows`, how many
+//! sorted as the values sort and newest first within one; `h partition attribute fence -> Fence`, how many
 //! rows of `a` lie from this fence to the next, so that a far page costs no walk to it. A place (form and
 //! version) is written so that places sort as their bytes do; a fence is a place with its bits complemented,
 //! so that the first fence at or behind a place is the one it lies behind.
-//! Invariant: a fence counts the rows from its place to the next fence's; it is gone when there are none,
-//! and is cut in two in the commit that brings it more than [`MOST_ROWS`]. So the fences, too, follow from the commits alone.
+//! Invariant: a fence counts the rows from its place to the next fence's, and names that; it is gone when there
+//! are none, and is cut in two in the commit that brings it more than [`MOST_ROWS`]. So the fences, too, follow
+//! from the commits alone.
 //! Elsewhere: which values an instance has (`attributes`), in which form they are compared (`value`).
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
 use super::attributes::AttributeId;
-use super::rows::{Id, damaged, decode, encode, last_number};
+use super::rows::{Id, damaged, decode, encode, last_number, read};
 use crate::base::Partition;
 use crate::tables::keys::{Key, after_prefix};
 use crate::tables::{self, Batch, Read};
@@ -21,6 +26,8 @@ use crate::tables::{self, Batch, Read};
 const MOST_ROWS: u64 = 4_096;
 /// The place before all others: no form is empty.
 const LOWEST: &[u8] = &[0];
+/// Places of fences remembered.
+const MOST_HINTS: usize = 100_000;
 
 /// The instances of a partition by their values of one attribute.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +48,41 @@ pub(super) struct Between {
 pub(super) struct Valued {
     pub(super) version: u64,
     pub(super) series: Id,
+}
+
+/// What lies behind a fence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Fence {
+    rows: u64,
+    /// The place of the next fence.
+    next: Option<Vec<u8>>,
+}
+
+/// Where fences stood when they were last looked for: to find one again with a look-up. A wrong hint is noticed.
+#[derive(Debug, Default)]
+pub(super) struct Hints(Mutex<BTreeMap<AttributeId, HashMap<Partition, BTreeSet<Vec<u8>>>>>);
+
+impl Hints {
+    fn nearest(&self, of: ByValue<'_>, place: &[u8]) -> Option<Vec<u8>> {
+        let hints = self.0.lock();
+        let places = hints.get(&of.attribute)?.get(of.partition)?;
+        places.range::<[u8], _>((Bound::Unbounded, Bound::Included(place))).next_back().cloned()
+    }
+
+    fn learn(&self, of: ByValue<'_>, place: &[u8]) {
+        let mut hints = self.0.lock();
+        let places = hints.entry(of.attribute).or_default().entry(of.partition.clone()).or_default();
+        if places.len() >= MOST_HINTS {
+            places.clear();
+        }
+        places.insert(place.to_vec());
+    }
+
+    fn forget(&self, of: ByValue<'_>, place: &[u8]) {
+        let mut hints = self.0.lock();
+        let places = hints.get_mut(&of.attribute).and_then(|partitions| partitions.get_mut(of.partition));
+        places.map(|places| places.remove(place));
+    }
 }
 
 /// A form as bytes that hold no zero and sort as the form does.
@@ -87,6 +129,7 @@ impl<'p> ByValue<'p> {
     pub(super) fn came(
         self,
         batch: &mut Batch<'_>,
+        hints: &Hints,
         form: &str,
         valued: Valued,
     ) -> Result<(), tables::Error> {
@@ -95,43 +138,99 @@ impl<'p> ByValue<'p> {
         }
         let place = place(form, valued.version);
         batch.put(self.row(&place), encode(&valued.series));
-        let (fence, rows) = self.fence_of(batch, &place)?.unwrap_or_else(|| (LOWEST.to_vec(), 0));
-        let rows = rows + 1;
-        if rows <= MOST_ROWS {
-            batch.put(self.fence(&fence), encode(&rows));
-            return Ok(());
+        let (at, mut fence) = match self.fence_of(batch, hints, &place)? {
+            Some(found) => found,
+            None => {
+                let next = self.fences(batch)?.into_iter().next().map(|(next, _)| next);
+                (LOWEST.to_vec(), Fence { rows: 0, next })
+            }
+        };
+        fence.rows += 1;
+        if fence.rows > MOST_ROWS {
+            let kept = fence.rows / 2;
+            let behind = usize::try_from(kept).expect("half of some thousand rows");
+            let median = self.rows_from(batch, &at).nth(behind);
+            let (median, _) = median.ok_or_else(|| damaged("a fence counts more rows than there are"))??;
+            let median = median[self.row(&[]).len()..].to_vec();
+            let second = Fence { rows: fence.rows - kept, next: fence.next };
+            batch.put(self.fence(&median), encode(&second));
+            hints.learn(self, &median);
+            fence = Fence { rows: kept, next: Some(median) };
         }
-        let kept = rows / 2;
-        let behind = usize::try_from(kept).expect("half of some thousand rows");
-        let median = self.rows_from(batch, &fence).nth(behind);
-        let (median, _) = median.ok_or_else(|| damaged("a fence counts more rows than there are"))??;
-        let median = &median[self.row(&[]).len()..];
-        batch.put(self.fence(&fence), encode(&kept));
-        batch.put(self.fence(median), encode(&(rows - kept)));
+        batch.put(self.fence(&at), encode(&fence));
         Ok(())
     }
 
     /// An instance with this value went.
-    pub(super) fn went(self, batch: &mut Batch<'_>, form: &str, version: u64) -> Result<(), tables::Error> {
+    pub(super) fn went(
+        self,
+        batch: &mut Batch<'_>,
+        hints: &Hints,
+        form: &str,
+        version: u64,
+    ) -> Result<(), tables::Error> {
         if form.is_empty() {
             return Ok(());
         }
         let place = place(form, version);
         batch.delete(self.row(&place));
-        match self.fence_of(batch, &place)? {
-            Some((fence, rows)) if rows > 1 => batch.put(self.fence(&fence), encode(&(rows - 1))),
-            Some((fence, _)) => batch.delete(self.fence(&fence)),
-            None => return Err(damaged("a value was never counted")),
+        let found = self.fence_of(batch, hints, &place)?;
+        let (at, mut fence) = found.ok_or_else(|| damaged("a value was never counted"))?;
+        fence.rows -= 1;
+        if fence.rows > 0 {
+            batch.put(self.fence(&at), encode(&fence));
+            return Ok(());
+        }
+        batch.delete(self.fence(&at));
+        hints.forget(self, &at);
+        if let Some((before, mut neighbour)) = self.fence_from(batch, Bound::Excluded(&at))? {
+            neighbour.next = fence.next;
+            batch.put(self.fence(&before), encode(&neighbour));
         }
         Ok(())
     }
 
-    /// The fence that a place lies behind, with its rows.
-    fn fence_of(self, rows: &impl Read, place: &[u8]) -> Result<Option<(Vec<u8>, u64)>, tables::Error> {
-        let (prefix, from) = (self.fence(&[]), self.fence(place));
-        let Some(row) = rows.prefix_from(&prefix, Bound::Included(&from)).next() else { return Ok(None) };
-        let (key, rows) = row?;
-        Ok(Some((complement(&key[prefix.len()..]), decode(&rows)?)))
+    /// The fence that a place lies behind.
+    fn fence_of(
+        self,
+        rows: &impl Read,
+        hints: &Hints,
+        place: &[u8],
+    ) -> Result<Option<(Vec<u8>, Fence)>, tables::Error> {
+        if let Some(hint) = hints.nearest(self, place) {
+            match read::<Fence>(rows, &self.fence(&hint))? {
+                Some(fence) if fence.next.as_deref().is_none_or(|next| place < next) => {
+                    return Ok(Some((hint, fence)));
+                }
+                Some(_) => {}
+                None => hints.forget(self, &hint),
+            }
+        }
+        let found = self.fence_from(rows, Bound::Included(place))?;
+        if let Some((at, _)) = &found {
+            hints.learn(self, at);
+        }
+        Ok(found)
+    }
+
+    /// The last fence up to a place.
+    fn fence_from(
+        self,
+        rows: &impl Read,
+        place: Bound<&[u8]>,
+    ) -> Result<Option<(Vec<u8>, Fence)>, tables::Error> {
+        let (prefix, from) = (self.fence(&[]), place.map(|place| self.fence(place)));
+        let from = match &from {
+            Bound::Included(from) => Bound::Included(from.as_slice()),
+            Bound::Excluded(from) => Bound::Excluded(from.as_slice()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        rows.prefix_from(&prefix, from).next().map(|row| self.read_fence(row)).transpose()
+    }
+
+    fn read_fence(self, row: Result<tables::Row, tables::Error>) -> Result<(Vec<u8>, Fence), tables::Error> {
+        let (key, fence) = row?;
+        Ok((complement(&key[self.fence(&[]).len()..]), decode(&fence)?))
     }
 
     fn rows_from<'r>(
@@ -143,13 +242,9 @@ impl<'p> ByValue<'p> {
     }
 
     /// All fences in the order of their places.
-    fn fences(self, rows: &impl Read) -> Result<Vec<(Vec<u8>, u64)>, tables::Error> {
-        let prefix = self.fence(&[]);
-        let fences = rows.prefix(&prefix).map(|row| {
-            let (key, rows) = row?;
-            Ok((complement(&key[prefix.len()..]), decode(&rows)?))
-        });
-        let mut fences = fences.collect::<Result<Vec<_>, tables::Error>>()?;
+    fn fences(self, rows: &impl Read) -> Result<Vec<(Vec<u8>, Fence)>, tables::Error> {
+        let fences = rows.prefix(&self.fence(&[])).map(|row| self.read_fence(row));
+        let mut fences = fences.collect::<Result<Vec<_>, _>>()?;
         fences.reverse();
         Ok(fences)
     }
@@ -173,40 +268,43 @@ impl<'p> ByValue<'p> {
     }
 
     /// The same without the first `skip`, which are counted, not walked.
-    pub(super) fn walk_from<'r, R: Read>(
+    pub(super) fn walk_from<'r>(
         self,
-        rows: &'r R,
+        rows: &'r impl Read,
         between: &Between,
         skip: u64,
-    ) -> Result<impl Iterator<Item = Result<Valued, tables::Error>> + use<'r, R>, tables::Error> {
+    ) -> Result<Box<dyn Iterator<Item = Result<Valued, tables::Error>> + 'r>, tables::Error> {
+        if skip == 0 {
+            return Ok(Box::new(self.walk(rows, between)));
+        }
         let (from, to) = self.keys(between);
         let mut left = self.rank_of_key(rows, &from)?.saturating_add(skip);
         let mut begin = None;
-        for (fence, count) in self.fences(rows)? {
-            if count > left {
-                begin = Some(self.row(&fence));
+        for (at, fence) in self.fences(rows)? {
+            if fence.rows > left {
+                begin = Some(self.row(&at));
                 break;
             }
-            left -= count;
+            left -= fence.rows;
         }
         // Behind the last row nothing is left.
         let begin = begin.unwrap_or_else(|| to.clone());
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        Ok(rows.range(Bound::Included(&begin), Bound::Excluded(&to)).skip(left).map(valued))
+        Ok(Box::new(rows.range(Bound::Included(&begin), Bound::Excluded(&to)).skip(left).map(valued)))
     }
 
     /// How many rows lie before a key. Walks the rows behind one fence.
     fn rank_of_key(self, rows: &impl Read, key: &[u8]) -> Result<u64, tables::Error> {
         let (mut rank, mut last) = (0, None);
-        for (fence, count) in self.fences(rows)? {
-            let fence = self.row(&fence);
-            if fence.as_slice() > key {
+        for (at, fence) in self.fences(rows)? {
+            let at = self.row(&at);
+            if at.as_slice() > key {
                 break;
             }
-            rank += last.replace((fence, count)).map_or(0, |(_, count)| count);
+            rank += last.replace((at, fence.rows)).map_or(0, |(_, rows)| rows);
         }
-        let Some((fence, _)) = last else { return Ok(0) };
-        for row in rows.range(Bound::Included(&fence), Bound::Excluded(key)) {
+        let Some((begin, _)) = last else { return Ok(0) };
+        for row in rows.range(Bound::Included(&begin), Bound::Excluded(key)) {
             row?;
             rank += 1;
         }
@@ -221,13 +319,19 @@ impl<'p> ByValue<'p> {
 
     /// At least as many as [`Self::count`] says, and at most two fences' rows more; no row is walked.
     pub(super) fn at_most(self, rows: &impl Read, between: &Between) -> Result<u64, tables::Error> {
-        let (from, to) = self.keys(between);
-        let mut fences = self.fences(rows)?.into_iter().map(|(fence, count)| (self.row(&fence), count)).peekable();
+        let prefix = self.fence(&[]);
+        let from = between.from.as_deref().map(escaped).unwrap_or_default();
+        // Behind all places of the last form.
+        let to = between.to.as_deref().map(|to| [escaped(to), vec![1]].concat());
+        let begin = to.as_deref().map_or_else(|| prefix.clone(), |to| self.fence(to));
         let mut sum = 0;
-        while let Some((fence, count)) = fences.next() {
-            let ends_before = fences.peek().is_some_and(|(next, _)| *next <= from);
-            if fence < to && !ends_before {
-                sum += count;
+        for row in rows.prefix_from(&prefix, Bound::Included(&begin)) {
+            let (at, fence) = self.read_fence(row)?;
+            if to.as_ref().is_none_or(|to| at < *to) {
+                sum += fence.rows;
+            }
+            if at <= from {
+                break;
             }
         }
         Ok(sum)
@@ -267,9 +371,11 @@ mod tests {
         let mut sorted: Vec<_> = model.iter().map(|(form, version)| (form.clone(), !*version)).collect();
         sorted.sort_unstable();
         let within = |form: &String| {
-            between.from.as_ref().is_none_or(|from| from <= form) && between.to.as_ref().is_none_or(|to| form <= to)
+            between.from.as_ref().is_none_or(|from| from <= form)
+                && between.to.as_ref().is_none_or(|to| form <= to)
         };
-        let wanted: Vec<_> = sorted.iter().filter(|(form, _)| within(form)).map(|(_, version)| !version).collect();
+        let wanted: Vec<_> =
+            sorted.iter().filter(|(form, _)| within(form)).map(|(_, version)| !version).collect();
         let versions = |walk: Vec<Result<Valued, tables::Error>>| {
             walk.into_iter().map(|row| row.unwrap().version).collect::<Vec<_>>()
         };
@@ -280,8 +386,11 @@ mod tests {
         assert_eq!(count, wanted.len() as u64);
         assert!((count..=count + 2 * MOST_ROWS).contains(&of.at_most(&reader, between).unwrap()));
         let fences = of.fences(&reader).unwrap();
-        assert_eq!(fences.iter().map(|(_, rows)| rows).sum::<u64>(), model.len() as u64);
-        assert!(fences.iter().all(|(_, rows)| (1..=MOST_ROWS).contains(rows)));
+        assert_eq!(fences.iter().map(|(_, fence)| fence.rows).sum::<u64>(), model.len() as u64);
+        assert!(fences.iter().all(|(_, fence)| (1..=MOST_ROWS).contains(&fence.rows)));
+        let next: Vec<_> = fences.iter().map(|(_, fence)| fence.next.clone()).collect();
+        let places = fences.into_iter().map(|(place, _)| Some(place));
+        assert_eq!(next, places.skip(1).chain([None]).take(next.len()).collect::<Vec<_>>());
     }
 
     proptest! {
@@ -292,16 +401,20 @@ mod tests {
         ) {
             let (table, partition) = (Table::memory(), Partition::default());
             let (of, mut model) = (ByValue::of(&partition, OF), BTreeSet::new());
+            let mut hints = Hints::default();
             for (at, (form, version, comes)) in steps.into_iter().enumerate() {
+                if at % 7 == 6 {
+                    hints = Hints::default();
+                }
                 let mut batch = table.batch();
                 let key = (form.clone(), version);
                 if comes && !model.contains(&key) {
-                    of.came(&mut batch, &form, Valued { version, series: 7 }).unwrap();
+                    of.came(&mut batch, &hints, &form, Valued { version, series: 7 }).unwrap();
                     if !form.is_empty() {
                         model.insert(key);
                     }
                 } else if model.remove(&key) {
-                    of.went(&mut batch, &form, version).unwrap();
+                    of.went(&mut batch, &hints, &form, version).unwrap();
                 }
                 table.apply(batch.into_changes(), Position(at as u64)).unwrap();
             }
@@ -312,7 +425,7 @@ mod tests {
             }
             for (form, version) in model {
                 let mut batch = table.batch();
-                of.went(&mut batch, &form, version).unwrap();
+                of.went(&mut batch, &hints, &form, version).unwrap();
                 table.apply(batch.into_changes(), Position(0)).unwrap();
             }
             prop_assert_eq!(table.dump().unwrap().len(), 1, "nothing is left but the cursor");
@@ -325,18 +438,22 @@ mod tests {
         let of = ByValue::of(&partition, OF);
         let value = |version: u64| format!("{:03}", version.wrapping_mul(2_654_435_761) % 700);
         let mut dumps = Vec::new();
+        // Those of one table say nothing of another.
+        let hints = Hints::default();
         for per_batch in [1, 997, 100_000] {
             let (table, mut model) = (Table::memory(), BTreeSet::new());
             let mut batch = table.batch();
             for version in 0..3 * MOST_ROWS {
-                of.came(&mut batch, &value(version), Valued { version, series: 1 }).unwrap();
+                of.came(&mut batch, &hints, &value(version), Valued { version, series: 1 }).unwrap();
                 model.insert((value(version), version));
                 if version % 5 == 4 {
-                    of.went(&mut batch, &value(version - 3), version - 3).unwrap();
+                    of.went(&mut batch, &hints, &value(version - 3), version - 3).unwrap();
                     model.remove(&(value(version - 3), version - 3));
                 }
                 if version % per_batch == 0 {
-                    table.apply(std::mem::replace(&mut batch, table.batch()).into_changes(), Position(1)).unwrap();
+                    table
+                        .apply(std::mem::replace(&mut batch, table.batch()).into_changes(), Position(1))
+                        .unwrap();
                 }
             }
             table.apply(batch.into_changes(), Position(1)).unwrap();

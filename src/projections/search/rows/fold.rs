@@ -7,7 +7,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Id, InstanceRow, Newest, SeriesRow, StudyRow, VersionRow, damaged, decode, encode, key, last_number, read,
+    Id, InstanceRow, Newest, SearchRows, SeriesRow, StudyRow, VersionRow, damaged, decode, encode, key,
+    last_number, read,
 };
 use crate::base::Partition;
 use crate::dicom::uid::Uid;
@@ -30,14 +31,14 @@ struct Open<T> {
 /// The records one commit works on.
 pub(super) struct Work<'w, 't> {
     batch: &'w mut Batch<'t>,
-    attributes: &'w Attributes,
+    rows: &'w SearchRows,
     studies: BTreeMap<(Partition, Uid), Open<StudyRow>>,
     series: BTreeMap<(Partition, Uid, Uid), Open<SeriesRow>>,
 }
 
 impl<'w, 't> Work<'w, 't> {
-    pub(super) fn on(batch: &'w mut Batch<'t>, attributes: &'w Attributes) -> Self {
-        Self { batch, attributes, studies: BTreeMap::new(), series: BTreeMap::new() }
+    pub(super) fn on(batch: &'w mut Batch<'t>, rows: &'w SearchRows) -> Self {
+        Self { batch, rows, studies: BTreeMap::new(), series: BTreeMap::new() }
     }
 
     /// Loads the records of an instance that are not loaded yet, if they exist.
@@ -72,7 +73,7 @@ impl<'w, 't> Work<'w, 't> {
         InstanceKind { class, syntax }: InstanceKind,
     ) -> Result<(), tables::Error> {
         self.load(change)?;
-        let Self { batch, attributes, studies, series } = self;
+        let Self { batch, rows, studies, series } = self;
         let (partition, keys) = (&change.partition, &change.key);
         let study = match studies.entry((partition.clone(), keys.study.clone())) {
             Entry::Occupied(known) => known.into_mut(),
@@ -98,7 +99,8 @@ impl<'w, 't> Work<'w, 't> {
         let place = key::place(partition, &keys.instance, series.id);
         let replaced = if change.action == Action::Update { read::<u64>(*batch, &place)? } else { None };
         if let Some(replaced) = replaced {
-            let gone = instance_went(batch, attributes, partition, Valued { version: replaced, series: series.id })?;
+            let gone =
+                instance_went(batch, rows, partition, Valued { version: replaced, series: series.id })?;
             series.row.classes.went(gone.class)?;
         } else {
             series.row.instances += 1;
@@ -111,7 +113,7 @@ impl<'w, 't> Work<'w, 't> {
         let (uid, position) = (keys.instance.clone(), change.position);
         let row = InstanceRow { uid, position, class, syntax, values: extracted.instance.clone() };
         let valued = Valued { version: change.version, series: series.id };
-        instance_came(batch, attributes, partition, valued, &row)?;
+        instance_came(batch, rows, partition, valued, &row)?;
         batch.put(place, encode(&change.version));
         Ok(())
     }
@@ -119,7 +121,7 @@ impl<'w, 't> Work<'w, 't> {
     /// A delete of what is not here alters nothing.
     pub(super) fn remove(&mut self, change: &Change) -> Result<(), tables::Error> {
         self.load(change)?;
-        let Self { batch, attributes, studies, series } = self;
+        let Self { batch, rows, studies, series } = self;
         let (partition, keys) = (&change.partition, &change.key);
         let series_key = (partition.clone(), keys.study.clone(), keys.series.clone());
         let study_key = (partition.clone(), keys.study.clone());
@@ -127,7 +129,7 @@ impl<'w, 't> Work<'w, 't> {
         let (Some(study), Some(open)) = (study, series.get_mut(&series_key)) else { return Ok(()) };
         let place = key::place(partition, &keys.instance, open.id);
         let Some(version) = read::<u64>(*batch, &place)? else { return Ok(()) };
-        let gone = instance_went(batch, attributes, partition, Valued { version, series: open.id })?;
+        let gone = instance_went(batch, rows, partition, Valued { version, series: open.id })?;
         open.row.classes.went(gone.class)?;
         batch.delete(place);
 
@@ -154,7 +156,7 @@ impl<'w, 't> Work<'w, 't> {
 
     /// Writes the records back.
     pub(super) fn finish(self) -> Result<(), tables::Error> {
-        let Self { batch, attributes: _, studies, series } = self;
+        let Self { batch, rows: _, studies, series } = self;
         for ((partition, ..), mut open) in series {
             if open.headless {
                 open.row.newest = newest_of_series(batch, open.id)?;
@@ -188,7 +190,7 @@ fn merge(study: &mut StudyRow, series: &mut SeriesRow, stored: &Extracted) {
 
 fn instance_came(
     batch: &mut Batch<'_>,
-    attributes: &Attributes,
+    rows: &SearchRows,
     partition: &Partition,
     valued: Valued,
     row: &InstanceRow,
@@ -198,9 +200,9 @@ fn instance_came(
     let listed = VersionRow { series, position: row.position, class: row.class };
     batch.put(key::version(partition, version), encode(&listed));
     counts::came(batch, Order::Instances, partition, version)?;
-    for (attribute, forms) in forms_of(attributes, &row.values) {
+    for (attribute, forms) in forms_of(&rows.attributes, &row.values) {
         for form in forms {
-            ByValue::of(partition, attribute).came(batch, form.as_str(), valued)?;
+            ByValue::of(partition, attribute).came(batch, &rows.hints, form.as_str(), valued)?;
         }
     }
     Ok(())
@@ -208,7 +210,7 @@ fn instance_came(
 
 fn instance_went(
     batch: &mut Batch<'_>,
-    attributes: &Attributes,
+    rows: &SearchRows,
     partition: &Partition,
     Valued { version, series }: Valued,
 ) -> Result<InstanceRow, tables::Error> {
@@ -217,9 +219,9 @@ fn instance_went(
     batch.delete(key::instance(series, version));
     batch.delete(key::version(partition, version));
     counts::went(batch, Order::Instances, partition, version)?;
-    for (attribute, forms) in forms_of(attributes, &row.values) {
+    for (attribute, forms) in forms_of(&rows.attributes, &row.values) {
         for form in forms {
-            ByValue::of(partition, attribute).went(batch, form.as_str(), version)?;
+            ByValue::of(partition, attribute).went(batch, &rows.hints, form.as_str(), version)?;
         }
     }
     Ok(row)

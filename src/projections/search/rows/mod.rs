@@ -15,7 +15,7 @@
 //! t position mod RING    -> Deleted     studies a commit deleted from, while the slot is not taken again
 //! c order partition length stretch -> records in it (`counts`)
 //! a partition attribute form version -> series-id   instances by value (`instance_values`)
-//! h partition attribute fence -> rows of `a` from there to the next
+//! h partition attribute fence -> Fence   rows of `a` from there to the next
 //! X                      kept for attributes of studies and series that come and go
 //! ```
 //! Invariant: a record exists exactly while an instance of it is live; its counts are those of live ones.
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use self::fold::Work;
 use super::attributes::{Attributes, Extracted, Values, extracted};
+use super::instance_values::Hints;
 use super::names::{Classes, InstanceKind, Name};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
@@ -183,19 +184,22 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 }
 
 /// The part of the search view that is a pure function of the commits.
-#[derive(Clone, Debug, Default)]
-pub struct SearchRows(Attributes);
+#[derive(Debug, Default)]
+pub struct SearchRows {
+    attributes: Attributes,
+    hints: Hints,
+}
 
 impl SearchRows {
     /// The rows of instances searched by these.
     #[must_use]
     pub fn of(attributes: Attributes) -> Self {
-        Self(attributes)
+        Self { attributes, hints: Hints::default() }
     }
 
     /// What is kept of an instance.
     pub(super) fn attributes(&self) -> &Attributes {
-        &self.0
+        &self.attributes
     }
 }
 
@@ -208,9 +212,9 @@ impl Projection for SearchRows {
             return Ok(());
         }
         let stored = changes.iter().any(|change| change.action != Action::Delete);
-        let extracted = if stored { extracted(commit, &self.0) } else { Extracted::default() };
+        let extracted = if stored { extracted(commit, &self.attributes) } else { Extracted::default() };
         let kind = if stored { InstanceKind::of(commit, batch)? } else { InstanceKind::default() };
-        let mut work = Work::on(batch, &self.0);
+        let mut work = Work::on(batch, self);
         for change in changes {
             match change.action {
                 Action::Create | Action::Update => work.store(change, &extracted, kind)?,

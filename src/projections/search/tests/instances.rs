@@ -113,10 +113,7 @@ fn questions() -> Vec<(Vec<(String, String)>, Meant)> {
     ] {
         let lies = move |kept: &Kept| kept.date.as_deref().is_some_and(|date| from <= date && date <= to);
         ask(&[(&date, text)], Box::new(lies));
-        ask(
-            &[(&date, text), ("00200013", "1")],
-            Box::new(move |kept| lies(kept) && kept.number == Some(1)),
-        );
+        ask(&[(&date, text), ("00200013", "1")], Box::new(move |kept| lies(kept) && kept.number == Some(1)));
     }
     all
 }
@@ -191,7 +188,8 @@ fn lists_of_uids_find_any_of_them() {
                     .filter(|(_, list)| !list.is_empty())
                     .map(|(key, list)| (key, list.as_str()))
                     .collect();
-                let wanted = world.wanted(&Resource::AllInstances, |kept| all(kept, studies, series, instances));
+                let wanted =
+                    world.wanted(&Resource::AllInstances, |kept| all(kept, studies, series, instances));
                 let mut found = world.found(&Resource::AllInstances, &asked);
                 assert_eq!(found, wanted[..wanted.len().min(100)], "{asked:?} written={written}");
                 if instances.is_empty() {
@@ -232,8 +230,10 @@ fn a_studys_sop_classes_are_those_of_its_live_instances() {
     // Replaced by another class, and deleted.
     store(&mut fold, "2.1", "3.1", "9.3");
     assert_eq!(classes(Resource::AllStudies), [["9.2", "9.3"]]);
-    let scope = |series: &str, instance: &str| {
-        Scope { study: uid("1.1"), series: Some(uid(series)), instance: Some(uid(instance)) }
+    let scope = |series: &str, instance: &str| Scope {
+        study: uid("1.1"),
+        series: Some(uid(series)),
+        instance: Some(uid(instance)),
     };
     view.apply(&[fold.delete(&Partition::default(), scope("2.1", "3.2"))]);
     assert_eq!(classes(Resource::AllStudies), [["9.2", "9.3"]]);
