@@ -405,7 +405,7 @@ mod tests {
             one(300, 0x0018_0050, VR::DS),
             one(301, 0x0018_9219, VR::SS),
             one(302, 0x0018_9073, VR::FD),
-            one(303, 0x0020_0013, VR::IS),
+            one(303, 0x0020_0015, VR::IS),
             one(304, 0x0028_0010, VR::US),
             added(305, Path::One(0x0009_1003), Some("ACME 3"), VR::LO, Level::Series),
             added(306, Path::One(0x0009_1003), Some("OTHER"), VR::LO, Level::Series),
@@ -418,7 +418,7 @@ mod tests {
             "00180050":{"vr":"DS","Value":[0.5, 7]},
             "00189073":{"vr":"FD","Value":["NaN"]},
             "00189219":{"vr":"SS","Value":[-3]},
-            "00200013":{"vr":"IS","Value":["007 "]},
+            "00200015":{"vr":"IS","Value":["007 "]},
             "00280010":{"vr":"US","Value":[1.5]}
         }"#;
         let Extracted { series, instance, .. } = extract(metadata, &attributes).unwrap();
@@ -433,24 +433,28 @@ mod tests {
             added(id, Path::In { sequence: 0x0040_0275, tag }, None, VR::SH, level)
         };
         let attributes = Attributes::core().with([
-            inside(300, 0x0040_0009, Level::Series),
-            inside(301, 0x0040_1001, Level::Series),
-            inside(302, 0x0040_1001, Level::Instance),
+            inside(300, 0x0040_0007, Level::Series),
+            inside(301, 0x0040_0008, Level::Series),
+            inside(302, 0x0040_0008, Level::Instance),
         ]);
         let of = |text: &str| extract(text.as_bytes(), &attributes).unwrap();
         let all = of(r#"{"00400275":{"vr":"SQ","Value":[
-            {"00400009":{"vr":"SH","Value":["s1"]}, "00400007":{"vr":"LO","Value":["x"]}},
+            {"00400007":{"vr":"SH","Value":["s1"]}, "00400003":{"vr":"LO","Value":["x"]}},
             {}, null, "no item", 7,
-            {"00400009":{"vr":"SH","Value":["s2"]}, "00401001":{"vr":"SH","Value":["r2"]}}
+            {"00400007":{"vr":"SH","Value":["s2"]}, "00400008":{"vr":"SH","Value":["r2"]}}
         ]}}"#);
         let (ids, requests) =
             ([Some("s1"), None, None, None, None, Some("s2")], [None, None, None, None, None, Some("r2")]);
-        assert_eq!(found(&all.series), [(300, ids.to_vec()), (301, requests.to_vec())]);
+        let none = vec![None; 6];
+        assert_eq!(
+            found(&all.series),
+            [(16, none.clone()), (17, none), (300, ids.to_vec()), (301, requests.to_vec())]
+        );
         assert_eq!(found(&all.instance), [(302, requests.to_vec())]);
         for empty in [r#"{"00400275":{"vr":"SQ"}}"#, r#"{"00400275":{"vr":"SQ","Value":[{},{}]}}"#] {
             assert_eq!(of(empty), Extracted::default());
         }
-        let item = r#"{"00400009":{"vr":"SH","Value":["s"]}}"#;
+        let item = r#"{"00400007":{"vr":"SH","Value":["s"]}}"#;
         let many = of(&format!(r#"{{"00400275":{{"Value":[{}]}}}}"#, [item; 40].join(",")));
         assert_eq!(many.series.items(AttributeId(300)).len(), MOST_ITEMS);
     }

@@ -323,11 +323,12 @@ pub(super) fn extended() -> Attributes {
 /// An element that [`extended`] finds, with its private creator.
 pub(super) fn extended_element(vr: VR, level: Level, private: bool, value: &Value) -> Value {
     let tag = extended_tag(vr, level, private);
-    let mut elements = json!({format!("{tag:08X}"): {"vr": vr.to_string(), "Value": [value]}});
+    let mut elements = json!({});
     if private {
         let creator = json!({"vr": "LO", "Value": [CREATOR]});
         elements[format!("{:08X}", (tag & 0xFFFF_0000) | 0x10)] = creator;
     }
+    elements[format!("{tag:08X}")] = json!({"vr": vr.to_string(), "Value": [value]});
     elements
 }
 
