@@ -56,7 +56,11 @@ impl Asked<'_> {
     }
 
     /// The instances with one of some UIDs that satisfy URL and filters, in no order.
-    fn named_instances(&self, uids: &BTreeSet<Uid>, records: &mut Records) -> Result<Vec<Listed>, FindError> {
+    fn named_instances(
+        &self,
+        uids: &BTreeSet<Uid>,
+        records: &mut Records,
+    ) -> Result<Vec<Listed>, FindError> {
         let mut found = Vec::new();
         let (study_uids, series_uids) = (self.uids(Level::Study), self.uids(Level::Series));
         for uid in uids {

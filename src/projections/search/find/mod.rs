@@ -102,7 +102,11 @@ pub(super) enum FindError {
 ///
 /// # Errors
 /// [`FindError`]
-pub(super) fn find(moment: &Moment<'_>, query: &SearchQuery, budget: &Budget) -> Result<Vec<Hit>, FindError> {
+pub(super) fn find(
+    moment: &Moment<'_>,
+    query: &SearchQuery,
+    budget: &Budget,
+) -> Result<Vec<Hit>, FindError> {
     let Some(filters) = asked::numbered(&moment.rows, &query.filters)? else { return Ok(Vec::new()) };
     let asked = Asked { moment, query, partition: &query.partition, filters: &filters, budget };
     let mut records = Records::default();
@@ -183,8 +187,7 @@ impl Asked<'_> {
         let Moment { searcher, attributes, .. } = self.moment;
         let searcher = searcher.as_ref().ok_or(FindError::NoIndex)?;
         let rarest = index::rarest_frequency(attributes, searcher, self.partition, self.filters)?;
-        let fuzzy =
-            self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_) | Test::AnyWords(_)));
+        let fuzzy = self.filters.iter().any(|filter| matches!(filter.test, Test::Words(_) | Test::AnyWords(_)));
         Ok(rarest.map_or(!fuzzy, |documents| documents > BROAD_DOCUMENTS))
     }
 
@@ -220,7 +223,12 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    fn matching_clean(&self, level: Level, need: usize, records: &mut Records) -> Result<Vec<Id>, FindError> {
+    fn matching_clean(
+        &self,
+        level: Level,
+        need: usize,
+        records: &mut Records,
+    ) -> Result<Vec<Id>, FindError> {
         let Moment { searcher, attributes, .. } = self.moment;
         let searcher = searcher.as_ref().ok_or(FindError::NoIndex)?;
         let mut found = Vec::new();
