@@ -60,7 +60,9 @@ pub(super) struct Fence {
 
 /// Where fences stood when they were last looked for: to find one again with a look-up. A wrong hint is noticed.
 #[derive(Debug, Default)]
-pub(super) struct Hints(Mutex<BTreeMap<AttributeId, HashMap<Partition, BTreeSet<Vec<u8>>>>>);
+pub(super) struct Hints(Mutex<BTreeMap<AttributeId, HashMap<Partition, Places>>>);
+
+type Places = BTreeSet<Vec<u8>>;
 
 impl Hints {
     fn nearest(&self, of: ByValue<'_>, place: &[u8]) -> Option<Vec<u8>> {
