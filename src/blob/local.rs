@@ -37,7 +37,7 @@ const PLACING_PER_REQUEST: usize = 16;
 const KEPT_OPEN: usize = 256;
 
 /// Folders remembered as durable.
-const REMEMBERED_FOLDERS: usize = 16 * 1024;
+const REMEMBERED_FOLDERS: usize = 2 * 1024;
 
 /// A lake in a local folder, and the staging folder beside it.
 #[derive(Debug)]

@@ -48,9 +48,10 @@ fn what_a_reader_shows_stays_and_no_writer_waits_for_it() {
     for table in tables {
         put(&table, b"a1", b"old", Position(1));
         let held = table.reader();
-        for number in 0..2_000_u16 {
+        // Enough to be written out and merged several times.
+        for number in 0..6_000_u16 {
             put(&table, b"a1", b"new", Position(2 + u64::from(number)));
-            put(&table, &[b'a', b'2', number as u8], &[0; 1000], Position(2 + u64::from(number)));
+            put(&table, &[b'a', b'2', number as u8], &[0; 4_000], Position(2 + u64::from(number)));
         }
         table.flush().unwrap();
         assert_eq!(held.get(b"a1").unwrap(), Some(b"old".to_vec()));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -189,8 +189,7 @@ impl Frames {
         app: &App,
         method: &Method,
     ) -> Result<Response, Error> {
-        let boundary = app.archive.new_id().simple().to_string();
-        let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
+        let (boundary, head) = several_head(selected.media, app);
         if *method == Method::HEAD {
             return Ok((head, left_out()).into_response());
         }
@@ -213,6 +212,13 @@ impl Frames {
         let parts = stream::once(async { Ok(first) }).chain(rest);
         Ok((head, multipart::body(&boundary, parts)).into_response())
     }
+}
+
+/// The boundary of an answer with a part for each frame, and its header.
+fn several_head(media: &str, app: &App) -> (String, [(HeaderName, HeaderValue); 1]) {
+    let boundary = app.archive.new_id().simple().to_string();
+    let head = [(CONTENT_TYPE, multipart_type(media, &boundary))];
+    (boundary, head)
 }
 
 /// The frames of one file in another syntax.
@@ -249,8 +255,7 @@ impl Changed {
         app: &App,
         method: &Method,
     ) -> Result<Response, Error> {
-        let boundary = app.archive.new_id().simple().to_string();
-        let head = [(CONTENT_TYPE, multipart_type(selected.media, &boundary))];
+        let (boundary, head) = several_head(selected.media, app);
         if *method == Method::HEAD {
             return Ok((head, left_out()).into_response());
         }
