@@ -13,6 +13,7 @@ use super::matching::On;
 use super::query::{By, OrderBy};
 use super::rows::{InstanceRow, SeriesRow, StudyRow};
 use super::value::{Form, form};
+use crate::dicom::uid::Uid;
 
 /// Entries kept beyond those wanted before the last ones are dropped.
 const SPARE_ENTRIES: usize = 1_024;
@@ -65,6 +66,8 @@ pub(super) struct Rows<'r> {
     pub(super) study: &'r StudyRow,
     pub(super) series: Option<&'r SeriesRow>,
     pub(super) instance: Option<&'r InstanceRow>,
+    /// The SOP class of the instance, if it is asked for.
+    pub(super) class: Option<&'r Uid>,
 }
 
 impl Rows<'_> {
@@ -75,7 +78,7 @@ impl Rows<'_> {
     }
 
     fn value(&self, OrderBy { by, level, compared, .. }: &OrderBy) -> Option<Form> {
-        let Self { study, series, instance } = self;
+        let Self { study, series, instance, class } = self;
         match by {
             By::On(On::Uid(level)) => {
                 let uid = match level {
@@ -101,8 +104,9 @@ impl Rows<'_> {
             By::Computed(SERIES_INSTANCES) => {
                 form(Compared::Integer, &series.as_ref()?.instances.to_string())
             }
-            // Told apart by their metadata alone, if at all.
-            By::On(On::SopClass) | By::Computed(_) | By::Stored(_) => None,
+            By::On(On::SopClass) => form(Compared::Uid, class.as_ref()?.as_str()),
+            // The same for all, or told by the metadata alone: `find::shape` refuses those.
+            By::Computed(_) | By::Stored(_) => None,
         }
     }
 }

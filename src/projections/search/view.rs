@@ -84,6 +84,11 @@ impl View {
                 SearchError::Damaged(error.to_string())
             }
             FindError::Spent(_) => too_broad(&moment, query, budget),
+            FindError::Unindexed => SearchError::TooBroad {
+                looked_at: 0,
+                of: 0,
+                narrow: "an order by attributes that are searched would help, or an extended query tag",
+            },
         })
     }
 

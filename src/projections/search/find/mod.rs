@@ -89,6 +89,8 @@ pub(super) enum FindError {
     NoIndex,
     #[error(transparent)]
     Spent(#[from] Spent),
+    #[error("an answer is ordered only by attributes that are indexed")]
+    Unindexed,
 }
 
 impl From<index::Error> for FindError {

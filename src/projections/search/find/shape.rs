@@ -33,7 +33,7 @@ impl Asked<'_> {
             query::Wants::Count => Wants::Count,
         };
         let item = query.resource.item();
-        Ok(Shape { item, wants, hopeless: false, named, facets, order: self.order_shape() })
+        Ok(Shape { item, wants, hopeless: false, named, facets, order: self.order_shape()? })
     }
 
     /// What a filter is to a plan; how much it leaves is not asked when records are looked up.
@@ -52,18 +52,21 @@ impl Asked<'_> {
         Ok(Facet { level: filter.level, exact: sought.exact, estimate, listed })
     }
 
-    fn order_shape(&self) -> OrderShape {
-        let Some(first) = self.query.order.first() else { return OrderShape::Newest };
-        let By::On(on) = first.by else { return OrderShape::Unindexed };
+    fn order_shape(&self) -> Result<OrderShape, FindError> {
+        if self.query.order.iter().any(|by| matches!(by.by, By::Stored(_))) {
+            return Err(FindError::Unindexed);
+        }
+        let Some(first) = self.query.order.first() else { return Ok(OrderShape::Newest) };
+        let By::On(on) = first.by else { return Ok(OrderShape::Unindexed) };
         let is_range = |filter: &Filter| filter.on == on && matches!(filter.test, Test::Between(..));
         let alone = self.filters.iter().all(is_range);
         let listed = first.level == Level::Instance && matches!(on, On::Value(_));
-        match index::order_prefix(on, self.partition) {
+        Ok(match index::order_prefix(on, self.partition) {
             Some(_) if listed || first.level != Level::Instance => {
                 OrderShape::Value { level: first.level, alone }
             }
             _ => OrderShape::Unindexed,
-        }
+        })
     }
 }
 

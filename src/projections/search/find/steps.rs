@@ -9,7 +9,9 @@ use super::ordered::Start;
 use super::records::Records;
 use crate::projections::search::attributes::Level;
 use crate::projections::search::counts::Order;
+use crate::projections::search::matching::On;
 use crate::projections::search::plan::{Along, MERGED_SERIES, Plan};
+use crate::projections::search::query::By;
 use crate::projections::search::rows::{Id, VersionRow, decode};
 use crate::projections::search::sort::{Place, Rows, Sorted};
 
@@ -154,10 +156,12 @@ impl Asked<'_> {
     pub(super) fn place(&self, level: Level, id: Id, records: &mut Records) -> Result<Place, FindError> {
         if level == Level::Study {
             let study = records.study(self, id)?;
-            return Ok(Rows { study: &study, series: None, instance: None }.place(&self.query.order, id));
+            let rows = Rows { study: &study, series: None, instance: None, class: None };
+            return Ok(rows.place(&self.query.order, id));
         }
         let (study, series) = records.series(self, id)?;
-        Ok(Rows { study: &study, series: Some(&series), instance: None }.place(&self.query.order, id))
+        let rows = Rows { study: &study, series: Some(&series), instance: None, class: None };
+        Ok(rows.place(&self.query.order, id))
     }
 
     /// Where an instance stands in the order asked for.
@@ -167,11 +171,12 @@ impl Asked<'_> {
         records: &mut Records,
     ) -> Result<Place, FindError> {
         let (study, series) = records.series(self, listed.series)?;
-        let row = match self.query.order.iter().any(|by| by.level == Level::Instance) {
-            true => Some(self.instance_row(listed)?),
-            false => None,
-        };
-        let rows = Rows { study: &study, series: Some(&series), instance: row.as_ref() };
+        let needed = self.query.order.iter().any(|by| by.level == Level::Instance);
+        let row = needed.then(|| self.instance_row(listed)).transpose()?;
+        let by_class = self.query.order.iter().any(|by| by.by == By::On(On::SopClass));
+        let class = row.as_ref().filter(|_| by_class).map(|row| records.name(self, row.class)).transpose()?;
+        let class = class.flatten();
+        let rows = Rows { study: &study, series: Some(&series), instance: row.as_ref(), class: class.as_ref() };
         Ok(rows.place(&self.query.order, listed.version))
     }
 }
