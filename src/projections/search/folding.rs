@@ -50,10 +50,14 @@ fn is_accent(c: char) -> bool {
     matches!(canonical_combining_class(c), 1 | 10..=36 | 200..=240)
 }
 
+/// Whether a character stands between words.
+pub(super) fn is_separator(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '^' | '=' | '\0')
+}
+
 /// The words of a name; `^` and `=` count as blanks.
 pub(super) fn words(name: &str) -> Vec<String> {
-    let blank = |c: char| c.is_whitespace() || matches!(c, '^' | '=' | '\0');
-    fold_name(name).split(blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    fold_name(name).split(is_separator).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// Whether `wanted` stand in `name` side by side and in order, each as the beginning of a word. No words

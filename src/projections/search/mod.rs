@@ -44,12 +44,14 @@ mod plan;
 mod query;
 mod rooms;
 mod rows;
+mod sort;
 mod value;
 mod view;
 
 pub use answer::{BadMetadata, Fields, Version, compose, fields_for};
 pub use attributes::Attributes;
 pub use find::Hit;
+pub use index::IndexSizes;
 pub use overlay::IndexStatus;
 pub use query::{Asking, DEFAULT_LIMIT, MAX_LIMIT, QueryError, Resource, SearchQuery, Wants};
 pub use rows::SearchRows;
@@ -138,7 +140,8 @@ impl Search {
     /// [`SearchError`]
     pub async fn query(&self, query: SearchQuery) -> Result<Hits, SearchError> {
         let search = self.clone();
-        self.0.rooms().answer(move |budget| search.0.current().query(&query, budget)).await
+        let answer = self.0.rooms().answer(move |budget| search.0.current().answer(&query, budget)).await?;
+        Ok(Hits { items: answer.page() })
     }
 
     /// As [`Self::query`], on this thread, without waiting for others to end.
@@ -146,7 +149,18 @@ impl Search {
     /// # Errors
     /// [`SearchError`]
     pub fn query_now(&self, query: &SearchQuery) -> Result<Hits, SearchError> {
-        self.0.rooms().answer_now(|budget| self.0.current().query(query, budget))
+        let answer = self.0.rooms().answer_now(|budget| self.0.current().answer(query, budget))?;
+        Ok(Hits { items: answer.page() })
+    }
+
+    /// How many matches a query has that wants to know that ([`Wants::Count`]).
+    ///
+    /// # Errors
+    /// [`SearchError`]
+    pub async fn count(&self, query: SearchQuery) -> Result<u64, SearchError> {
+        let search = self.clone();
+        let answer = self.0.rooms().answer(move |budget| search.0.current().answer(&query, budget)).await?;
+        Ok(answer.count())
     }
 
     /// How far the rows were when they were opened; waits until they are.

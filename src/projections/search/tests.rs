@@ -7,5 +7,6 @@ mod instances;
 mod kit;
 mod model;
 mod moments;
+mod ordered;
 mod questions;
 mod values;

@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use super::attributes::{Attributes, Level};
 use super::budget::Budget;
 use super::counts::{self, Order};
-use super::find::{self, FindError, Moment};
+use super::find::{self, Answer, FindError, Moment};
 use super::overlay::{IndexStatus, Overlay};
 use super::query::SearchQuery;
 use super::rows::SearchRows;
-use super::{Hits, SearchError, dump, index};
+use super::{SearchError, dump, index};
 use crate::base::Position;
 use crate::projections::CommitSource;
 use crate::projections::runner::{self, Behind, Running, State};
@@ -58,10 +58,9 @@ impl View {
         Ok(Self { running, overlay, indexer: Mutex::new(Some(indexer)) })
     }
 
-    /// One page of matches.
-    pub(super) fn query(&self, query: &SearchQuery, budget: &Budget) -> Result<Hits, SearchError> {
-        let items = self.ask(query, budget, |moment| find::find(moment, query, budget))?;
-        Ok(Hits { items })
+    /// One page of matches, or their number.
+    pub(super) fn answer(&self, query: &SearchQuery, budget: &Budget) -> Result<Answer, SearchError> {
+        self.ask(query, budget, |moment| find::find(moment, query, budget))
     }
 
     /// What `answer` makes of this moment. Whatever time it takes, nobody waits for it.
@@ -85,6 +84,11 @@ impl View {
                 SearchError::Damaged(error.to_string())
             }
             FindError::Spent(_) => too_broad(&moment, query, budget),
+            FindError::Unindexed => SearchError::TooBroad {
+                looked_at: 0,
+                of: 0,
+                narrow: "an order by attributes that are searched would help, or an extended query tag",
+            },
         })
     }
 

@@ -23,6 +23,7 @@ use crate::projections::search::rows::{
 use crate::tables::Read;
 
 /// A query, and what it is asked of.
+#[derive(Clone, Copy)]
 pub(crate) struct Asked<'q> {
     pub(crate) moment: &'q Moment<'q>,
     pub(crate) query: &'q SearchQuery,

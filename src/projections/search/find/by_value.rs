@@ -10,7 +10,8 @@ use super::asked::{Asked, Listed};
 use super::records::Records;
 use crate::projections::search::attributes::Level;
 use crate::projections::search::instance_values::{Between, ByValue, Valued};
-use crate::projections::search::matching::{Filter, Test};
+use crate::projections::search::matching::{Filter, On, Test};
+use crate::projections::search::query::{By, OrderBy};
 use crate::projections::search::value::Form;
 
 /// With at most so many candidates they are gathered.
@@ -64,6 +65,38 @@ impl<'q> Asked<'q> {
             _ if candidates.instances <= FEW => self.gathered(&candidates, records).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// The page of instances in the order of a value of theirs, nothing else asked than its range; `None` when
+    /// the page cannot be reached so.
+    pub(super) fn by_own_value(&self, records: &mut Records) -> Result<Option<Vec<Listed>>, FindError> {
+        let [OrderBy { by: By::On(On::Value(id)), level: Level::Instance, descending: false, .. }] =
+            self.query.order.as_slice()
+        else {
+            return Ok(None);
+        };
+        let by_value = ByValue::of(self.partition, *id);
+        let between = match self.filters {
+            [] => Between::default(),
+            [filter] if filter.on == On::Value(*id) => match between(&filter.test).pop() {
+                Some(between) => between,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        // Behind those with a value come those without.
+        let with_value = by_value.count(&self.moment.rows, &between)?;
+        if with_value < self.query.need() as u64 && self.filters.is_empty() {
+            return Ok(None);
+        }
+        let mut page = Vec::new();
+        for valued in by_value.walk_from(&self.moment.rows, &between, self.query.offset as u64)? {
+            if page.len() == self.query.limit {
+                break;
+            }
+            page.extend(self.listed(valued?, records)?);
+        }
+        Ok(Some(page))
     }
 
     fn candidates_of(&self, filter: &Filter) -> Result<Option<Candidates<'q>>, FindError> {

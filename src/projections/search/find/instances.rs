@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Bound;
 
 use super::asked::{Asked, Listed};
+use super::FindError;
 use super::records::Records;
-use super::{FindError, rows_for};
 use crate::dicom::uid::Uid;
 use crate::projections::search::attributes::Level;
 use crate::projections::search::counts::Order;
@@ -19,44 +19,9 @@ use crate::projections::search::matching::{is_of_class, judge, judge_instance, n
 use crate::projections::search::rows::{Id, VersionRow, decode, key, last_number};
 use crate::tables::Read;
 
-/// With more matching series than this, instances are found by walking all of the partition's, newest first.
-const MERGED_SERIES: usize = 1_000;
-
 impl Asked<'_> {
-    /// The page of instances.
-    pub(super) fn instances(&self, records: &mut Records) -> Result<Vec<Listed>, FindError> {
-        if let Some(uids) = self.uids(Level::Instance) {
-            return Ok(self.newest_page(self.named_instances(&uids, records)?));
-        }
-        if let Some(studies) = self.named_studies(records)? {
-            let series = self.series_beneath(&studies, records)?;
-            return self.merged(&series, records);
-        }
-        if self.filters.is_empty() {
-            let listed = |(version, row): (_, Vec<u8>)| {
-                let VersionRow { series, .. } = decode(&row)?;
-                Ok(Listed { version, series })
-            };
-            return self.page_of_rows(Order::Instances)?.into_iter().map(listed).collect();
-        }
-        if self.is_broad()? {
-            if let Some(page) = self.by_value(records)? {
-                return Ok(page);
-            }
-            let most = Some(rows_for(self.query.need()));
-            if let Some(page) = self.walked_instances(most, records)? {
-                return Ok(page);
-            }
-        }
-        let series = self.indexed(Level::Series, MERGED_SERIES + 1, records)?;
-        if series.len() <= MERGED_SERIES {
-            return self.merged(&series, records);
-        }
-        Ok(self.walked_instances(None, records)?.unwrap_or_default())
-    }
-
     /// The instances with one of some UIDs that satisfy URL and filters, in no order.
-    fn named_instances(
+    pub(super) fn named_instances(
         &self,
         uids: &BTreeSet<Uid>,
         records: &mut Records,
@@ -79,23 +44,28 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    /// The page of the instances of some series, merged from their lists.
-    fn merged(&self, series: &[Id], records: &mut Records) -> Result<Vec<Listed>, FindError> {
+    /// The page of the instances of some series, newest first.
+    pub(super) fn merged(&self, series: &[Id], records: &mut Records) -> Result<Vec<Listed>, FindError> {
+        let found = self.merged_newest(series, self.query.need(), records)?;
+        Ok(found.into_iter().skip(self.query.offset).collect())
+    }
+
+    /// The newest `need` instances of some series, merged from their lists.
+    pub(super) fn merged_newest(
+        &self,
+        series: &[Id],
+        need: usize,
+        records: &mut Records,
+    ) -> Result<Vec<Listed>, FindError> {
         let mut heads = BinaryHeap::with_capacity(series.len());
         for id in series {
             heads.push(Listed { version: records.series(self, *id)?.1.newest.version, series: *id });
         }
-        let (mut lists, mut page, mut skipped) = (HashMap::new(), Vec::new(), 0);
-        while let Some(head) = heads.pop() {
+        let (mut lists, mut found) = (HashMap::new(), Vec::new());
+        while let Some(head) = heads.pop().filter(|_| found.len() < need) {
             self.budget.row()?;
             if self.is_match(head)? {
-                match skipped < self.query.offset {
-                    true => skipped += 1,
-                    false => page.push(head),
-                }
-            }
-            if page.len() == self.query.limit {
-                break;
+                found.push(head);
             }
             let list = lists.entry(head.series).or_insert_with(|| {
                 let after = key::instance(head.series, head.version);
@@ -105,11 +75,11 @@ impl Asked<'_> {
                 heads.push(Listed { version: last_number(&row?.0)?, series: head.series });
             }
         }
-        Ok(page)
+        Ok(found)
     }
 
     /// The page of the partition's instances whose series satisfies the filters, as `walked`.
-    fn walked_instances(
+    pub(super) fn walked_instances(
         &self,
         most: Option<usize>,
         records: &mut Records,

@@ -90,7 +90,7 @@ impl Records {
         Ok(verdict)
     }
 
-    fn name(&mut self, asked: &Asked<'_>, name: Name) -> Result<Option<Uid>, FindError> {
+    pub(super) fn name(&mut self, asked: &Asked<'_>, name: Name) -> Result<Option<Uid>, FindError> {
         if let Some(uid) = self.names.get(&name) {
             return Ok(uid.clone());
         }

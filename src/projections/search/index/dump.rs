@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use tantivy::schema::IndexRecordOption;
-use tantivy::{DocSet, Searcher, TERMINATED};
+use tantivy::{DocSet, TERMINATED};
 
-use super::{Error, ID, guarded, schema};
+use super::{Error, ID, Searcher, WEIGHT, guarded, schema};
 use crate::projections::search::rows::Id;
 
-/// Every term with the records that carry it, sorted: all that the index can answer.
+/// Every term with the records that carry it, and their weights, sorted: all that the index can answer.
 ///
 /// # Errors
 /// The index is damaged.
@@ -18,8 +18,15 @@ pub(in super::super) fn dump(searcher: &Searcher) -> Result<Vec<String>, Error> 
     let term_field = schema().1.term;
     let mut terms: BTreeMap<String, Vec<Id>> = BTreeMap::new();
     guarded(|| {
-        for segment in searcher.segment_readers() {
+        for segment in searcher.documents.segment_readers() {
             let ids = segment.fast_fields().u64(ID)?;
+            let weights = segment.fast_fields().u64(WEIGHT)?;
+            for document in segment.doc_ids_alive() {
+                let weight = (ids.first(document), weights.first(document));
+                if let (Some(id), Some(instances)) = weight {
+                    terms.entry(format!("weight {instances}")).or_default().push(id);
+                }
+            }
             let inverted = segment.inverted_index(term_field)?;
             let mut stream = inverted.terms().stream()?;
             while stream.advance() {
@@ -34,7 +41,7 @@ pub(in super::super) fn dump(searcher: &Searcher) -> Result<Vec<String>, Error> 
                 }
             }
         }
-        Ok(())
+        Ok::<_, Error>(())
     })?;
     let line = |(term, mut ids): (String, Vec<Id>)| {
         ids.sort_unstable();

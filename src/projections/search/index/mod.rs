@@ -1,47 +1,62 @@
-//! The tantivy index: finds the studies and series that may satisfy a filter, newest first.
+//! The tantivy index: finds the studies and series that may satisfy filters, and values in their order.
 //!
-//! One document for each study and each series, with two fields: `term` (whole texts, below) and `id`, the
-//! number of the record. A series' document carries the terms of its study, too. Nothing is stored.
-//! ```text
-//! S partition            a study          E partition            a series
-//! K partition \0 study   of this study    x tag value            folded value of an attribute
-//! w tag word             folded word of a person name
-//! x 00080016 number      the series holds this SOP class   x 00080016 *   it may hold any
-//! ```
+//! One document for each study and each series, with the field `term` (whole texts: `documents`) and two
+//! columns: `id`, the number of the record, and `weight`, its instances. Nothing is stored. An attribute is
+//! a kind of terms, so one more changes nothing here. How a question is answered: filters become conditions
+//! on terms (`conditions`), those are walked segment by segment (`terms`), and what they lead to is the
+//! newest records, their number, or their values in order (`values`, `ranks`).
 //! Invariant: the payload of a commit names the format, the log and the position up to which the documents
 //! say what the rows said; an index with another name is not used.
-//! Invariant: what is found is a superset of what matches; `matching` judges every candidate.
-//! Elsewhere: which studies the documents are behind on (`overlay`).
+//! Invariant: what is found is a superset of what matches, and the same where a condition is exact.
+//! Elsewhere: which studies the documents are behind on (`overlay`), judging what is found (`matching`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tantivy::collector::TopDocs;
 use tantivy::directory::MmapDirectory;
-use tantivy::schema::{FAST, Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::{IndexReader, IndexWriter, Order, ReloadPolicy, Searcher, Term};
+use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
+use tantivy::schema::{FAST, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
+use tantivy::{IndexReader, IndexWriter, ReloadPolicy, Term};
 use uuid::Uuid;
 
-use super::attributes::{Attributes, Level};
-use super::matching::Filter;
-use super::rows::{Id, StudyRecords};
+use self::documents::Fields;
+use self::merging::Merging;
+use self::ranks::Ranks;
+use super::attributes::Attributes;
+use super::budget::{Budget, Spent};
+use super::rows::{Id, SearchRows, StudyRecords};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
+use crate::projections::Projection;
 
+mod conditions;
 mod documents;
 mod dump;
+mod merging;
+mod ranks;
 mod terms;
+mod values;
 
+pub(super) use conditions::{dirty, of_level, order_prefix, sought};
 pub(super) use dump::dump;
-pub(super) use terms::rarest_frequency;
+pub(super) use ranks::{Loose, Question, Ranked, rank, select};
+pub(super) use terms::{Condition, Conditions};
+pub(super) use values::{Counted, Group, Span};
 
-/// Changes with the documents, and with the rows they are made of.
-const FORMAT: &str = "search-index-2 of search-rows-7";
+/// Changes with the documents.
+const FORMAT: &str = "search-index-3";
 /// Memory of the writer's one thread; tantivy takes no less.
 const WRITER_BYTES: usize = 15_000_000;
-const WRITERS: usize = 1;
+const TERM: &str = "term";
 const ID: &str = "id";
+const WEIGHT: &str = "weight";
+
+/// The documents follow from the rows: other rows, other documents.
+fn format() -> String {
+    format!("{FORMAT} of {}", SearchRows::FORMAT)
+}
 
 /// Where the index lies.
 #[derive(Clone, Debug)]
@@ -59,6 +74,9 @@ pub(super) enum Error {
     Foreign(String),
     #[error("the search index is damaged: {0}")]
     Damaged(String),
+    /// Nothing is wrong with the index.
+    #[error(transparent)]
+    Spent(#[from] Spent),
 }
 
 impl From<tantivy::TantivyError> for Error {
@@ -71,6 +89,46 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::Damaged(error.to_string())
     }
+}
+
+/// The documents of one commit. Clones are cheap.
+#[derive(Clone)]
+pub(super) struct Searcher {
+    documents: tantivy::Searcher,
+    ranks: Arc<Ranks>,
+}
+
+impl Searcher {
+    /// How much of it there is.
+    pub(super) fn sizes(&self) -> IndexSizes {
+        let segments = self.documents.segment_readers();
+        let deleted = segments.iter().map(|segment| u64::from(segment.num_deleted_docs())).sum();
+        IndexSizes { segments: segments.len() as u64, documents: self.documents.num_docs(), deleted }
+    }
+
+    /// Ranks by this question, without the documents that `changed` says.
+    ///
+    /// # Errors
+    /// The budget is spent, or the index damaged.
+    pub(super) fn ranks(
+        &self,
+        question: &Question,
+        changed: &Condition,
+        budget: &Budget,
+    ) -> Result<Vec<Box<dyn Ranked + '_>>, Error> {
+        guarded(|| self.ranks.of(&self.documents, question, changed, budget))
+    }
+}
+
+/// How much of an index there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexSizes {
+    /// Segments.
+    pub segments: u64,
+    /// Documents that are found.
+    pub documents: u64,
+    /// Documents that are not any more, until their segments are merged.
+    pub deleted: u64,
 }
 
 /// What a commit says about itself.
@@ -90,12 +148,8 @@ pub(super) struct Index {
     cursor: Position,
     /// Nothing was ever deleted or replaced: a study need not be looked for before it is added.
     fresh: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Fields {
-    term: Field,
-    id: Field,
+    merging: Merging,
+    ranks: Arc<Ranks>,
 }
 
 fn schema() -> (Schema, Fields) {
@@ -104,17 +158,18 @@ fn schema() -> (Schema, Fields) {
         .set_fieldnorms(false)
         .set_index_option(IndexRecordOption::Basic);
     let mut schema = Schema::builder();
-    let term = schema.add_text_field("term", TextOptions::default().set_indexing_options(whole));
+    let term = schema.add_text_field(TERM, TextOptions::default().set_indexing_options(whole));
     let id = schema.add_u64_field(ID, FAST);
-    (schema.build(), Fields { term, id })
+    let weight = schema.add_u64_field(WEIGHT, FAST);
+    (schema.build(), Fields { term, id, weight })
 }
 
 /// Runs calls of tantivy; a panic in it means damage as an error does.
-fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+fn guarded<T, E: From<Error>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-        Err(Error::Damaged(text.unwrap_or_else(|| "tantivy panicked".to_owned())))
+        Err(Error::Damaged(text.unwrap_or_else(|| "tantivy panicked".to_owned())).into())
     })
 }
 
@@ -143,7 +198,7 @@ impl Index {
             let payload = index.load_metas()?.payload.unwrap_or_default();
             let found = serde_json::from_str::<Payload>(&payload)
                 .map_err(|_| Error::Foreign(format!("nobody we know: '{payload}'")))?;
-            if found.format != FORMAT || found.log != place.log() || index.schema() != schema {
+            if found.format != format() || found.log != place.log() || index.schema() != schema {
                 return Err(Error::Foreign(format!("{} of log {}", found.format, found.log)));
             }
             let damaged = index.validate_checksum()?;
@@ -181,8 +236,16 @@ impl Index {
 
     fn with(index: &tantivy::Index, fields: Fields, log: Uuid, cursor: Position) -> Result<Self, Error> {
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let writer = index.writer_with_num_threads(WRITERS, WRITER_BYTES)?;
-        Ok(Self { writer, reader, fields, log, cursor, fresh: false })
+        // One merge at a time, chosen by `merging`: tantivy's own would take four threads, and never look at
+        // what is deleted.
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(1)
+            .memory_budget_per_thread(WRITER_BYTES)
+            .num_merge_threads(1)
+            .build();
+        let writer: IndexWriter = index.writer_with_options(options)?;
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+        Ok(Self { writer, reader, fields, log, cursor, fresh: false, merging: Merging::default(), ranks: Arc::default() })
     }
 
     /// The documents say what the rows said when they were the view up to here, but for studies touched since.
@@ -191,7 +254,7 @@ impl Index {
     }
 
     pub(super) fn searcher(&self) -> Searcher {
-        self.reader.searcher()
+        Searcher { documents: self.reader.searcher(), ranks: Arc::clone(&self.ranks) }
     }
 
     /// Replaces the documents of a study: by those of its records, or by none.
@@ -208,14 +271,14 @@ impl Index {
         let Self { writer, fields, fresh, .. } = self;
         guarded(|| {
             if !*fresh {
-                let of_study = terms::study_term(partition, uid.as_str());
+                let of_study = documents::study_term(partition, uid.as_str());
                 writer.delete_term(Term::from_field_text(fields.term, &of_study));
             }
             let Some(records) = records else { return Ok(()) };
             for document in documents::documents(*fields, attributes, partition, records) {
                 writer.add_document(document)?;
             }
-            Ok(())
+            Ok::<_, Error>(())
         })
     }
 
@@ -224,7 +287,7 @@ impl Index {
     /// # Errors
     /// The index cannot be written.
     pub(super) fn commit(&mut self, cursor: Position) -> Result<Searcher, Error> {
-        let payload = Payload { format: FORMAT.to_owned(), log: self.log, cursor };
+        let payload = Payload { format: format(), log: self.log, cursor };
         let payload = serde_json::to_string(&payload).map_err(|error| Error::Damaged(error.to_string()))?;
         let Self { writer, reader, .. } = self;
         guarded(|| {
@@ -232,33 +295,95 @@ impl Index {
             prepared.set_payload(&payload);
             prepared.commit()?;
             reader.reload()?;
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         self.cursor = cursor;
         self.fresh = false;
-        Ok(self.reader.searcher())
+        Ok(self.searcher())
+    }
+
+    /// Ends the merge that is through, and starts the next one that is due. A searcher that knows the merged
+    /// segments, if there are any new ones.
+    ///
+    /// # Errors
+    /// The index cannot be read or written.
+    pub(super) fn merge(&mut self) -> Result<Option<Searcher>, Error> {
+        let Self { writer, reader, merging, .. } = self;
+        let ended = guarded(|| {
+            let ended = merging.ended()?;
+            if ended {
+                reader.reload()?;
+            }
+            merging.start(writer, &reader.searcher());
+            Ok::<_, Error>(ended)
+        })?;
+        Ok(ended.then(|| self.searcher()))
+    }
+
+    /// Merges that were made and whether one is being made.
+    pub(super) fn merges(&self) -> (u64, bool) {
+        self.merging.made()
     }
 }
 
-/// The newest `limit` records of `level` that may satisfy `filters`, newest first; fewer than `limit` only
-/// if there are no more.
+/// The newest `most` records that satisfy the conditions, newest first.
 ///
 /// # Errors
-/// The index is damaged.
-pub(super) fn candidates(
-    attributes: &Attributes,
+/// The budget is spent, or the index damaged.
+pub(super) fn newest(
     searcher: &Searcher,
-    level: Level,
-    partition: &Partition,
-    filters: &[Filter],
-    limit: usize,
+    conditions: &Conditions,
+    most: usize,
+    budget: &Budget,
 ) -> Result<Vec<Id>, Error> {
-    let query = terms::query_of(attributes, level, partition, filters);
+    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.newest(most, budget))
+}
+
+/// How many records satisfy the conditions.
+///
+/// # Errors
+/// The budget is spent, or the index damaged.
+pub(super) fn count(
+    searcher: &Searcher,
+    conditions: &Conditions,
+    budget: &Budget,
+) -> Result<Counted, Error> {
+    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.count(budget))
+}
+
+/// Gives the values of a span, each with the records that have it and satisfy the conditions, to `visit`.
+///
+/// # Errors
+/// The budget is spent, or the index damaged, or what `visit` says.
+pub(super) fn in_order<E: From<Error>>(
+    searcher: &Searcher,
+    conditions: &Conditions,
+    span: &Span,
+    budget: &Budget,
+    visit: impl FnMut(&str, &Group<'_, '_>) -> Result<std::ops::ControlFlow<()>, E>,
+) -> Result<(), E> {
+    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.in_order(span, budget, visit))
+}
+
+/// How many documents satisfy a condition, those of all partitions and deleted ones counted, too; at most
+/// the first `most` terms of each segment are looked at. The flag says whether those were all.
+///
+/// # Errors
+/// The budget is spent, or the index damaged.
+pub(super) fn frequency(
+    searcher: &Searcher,
+    condition: &Condition,
+    most: u64,
+    budget: &Budget,
+) -> Result<(u64, bool), Error> {
     guarded(|| {
-        let all = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX).max(1);
-        let newest = TopDocs::with_limit(limit.clamp(1, all)).order_by_fast_field::<u64>(ID, Order::Desc);
-        let found = searcher.search(&query, &newest)?;
-        let id = |id: Option<u64>| id.ok_or_else(|| Error::Damaged("a document has no id".to_owned()));
-        found.into_iter().map(|(found, _)| id(found)).collect()
+        let (mut documents, mut all) = (0, true);
+        for reader in searcher.documents.segment_readers() {
+            let segment = terms::Segment::of(reader)?;
+            let (found, whole) = condition.frequency(&segment.inverted, most, budget)?;
+            documents += found;
+            all &= whole;
+        }
+        Ok((documents, all))
     })
 }

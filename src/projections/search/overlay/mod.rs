@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::attributes::Attributes;
 use super::find::Moment;
-use super::index::{self, Index};
+use super::index::{self, Index, IndexSizes, Searcher};
 use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
 use crate::event::Commit;
@@ -56,6 +56,13 @@ struct Duty {
     closing: bool,
 }
 
+/// What the thread of the index has to do.
+enum Due {
+    Nothing,
+    Writing,
+    Ending,
+}
+
 /// How far the index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexStatus {
@@ -65,6 +72,10 @@ pub struct IndexStatus {
     pub cursor: Position,
     /// Studies touched since.
     pub dirty_studies: usize,
+    /// How much of it there is.
+    pub sizes: IndexSizes,
+    /// Merges of its segments so far, and whether one is being made.
+    pub merges: (u64, bool),
 }
 
 /// The rows with the index beside them.
@@ -174,7 +185,13 @@ impl Overlay {
 
     pub(super) fn status(&self) -> IndexStatus {
         let seen = self.seen.read();
-        IndexStatus { ready: seen.searcher.is_some(), cursor: seen.cursor, dirty_studies: seen.dirty.len() }
+        IndexStatus {
+            ready: seen.searcher.is_some(),
+            cursor: seen.cursor,
+            dirty_studies: seen.dirty.len(),
+            sizes: seen.searcher.as_ref().map(Searcher::sizes).unwrap_or_default(),
+            merges: seen.merges,
+        }
     }
 
     /// Ends [`Self::tend`].
@@ -190,8 +207,13 @@ impl Overlay {
 
     /// Writes the index whenever it is due, until closed. `complain` hears of damaged rows.
     pub(super) fn tend(&self, complain: impl Fn(&tables::Error)) {
-        while self.wait_until_due() {
-            match self.catch_up() {
+        loop {
+            let done = match self.wait_until_due() {
+                Due::Nothing => Ok(()),
+                Due::Writing => self.catch_up(),
+                Due::Ending => return,
+            };
+            match done.and_then(|()| self.merge()) {
                 Ok(()) => {}
                 Err(WriteError::Rows(error)) => complain(&error),
                 Err(WriteError::Index(error)) => self.remake(&error.to_string(), RETRY),
@@ -199,12 +221,12 @@ impl Overlay {
         }
     }
 
-    /// Waits until the index must be written or made again; false when closed.
-    fn wait_until_due(&self) -> bool {
+    /// Waits until the index must be written or made again, or some time has passed.
+    fn wait_until_due(&self) -> Due {
         let mut duty = self.duty.lock();
         loop {
             if duty.closing {
-                return false;
+                return Due::Ending;
             }
             let now = Instant::now();
             let due = match (&duty.remake, duty.dirty_since) {
@@ -217,13 +239,10 @@ impl Overlay {
                 }
             };
             if due <= now {
-                return true;
+                return Due::Writing;
             }
-            if self.bell.wait_until(&mut duty, due).timed_out()
-                && duty.remake.is_none()
-                && self.is_far_behind()
-            {
-                return true;
+            if self.bell.wait_until(&mut duty, due).timed_out() && duty.remake.is_none() {
+                return if self.is_far_behind() { Due::Writing } else { Due::Nothing };
             }
         }
     }
@@ -338,6 +357,20 @@ impl Overlay {
         *slot = Some(index);
         self.duty.lock().remake = None;
         tracing::info!(view = Self::FORMAT, position = cursor.0, "the search index is complete again");
+        Ok(())
+    }
+
+    /// Has segments of the index merged as they come to need it; nobody waits for that.
+    fn merge(&self) -> Result<(), WriteError> {
+        let mut slot = self.index.lock();
+        let Some(index) = slot.as_mut() else { return Ok(()) };
+        let searcher = index.merge()?;
+        let mut seen = self.seen.write();
+        seen.merges = index.merges();
+        // What is merged says what its parts said; an index that is given up stays so.
+        if let (Some(shown), Some(searcher)) = (&mut seen.searcher, searcher) {
+            *shown = searcher;
+        }
         Ok(())
     }
 

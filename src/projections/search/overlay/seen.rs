@@ -2,10 +2,11 @@
 //!
 //! Elsewhere: when they change (`overlay`).
 
-use tantivy::Searcher;
+
 
 use super::dirty::Dirty;
 use crate::base::Position;
+use crate::projections::search::index::Searcher;
 
 /// What a query looks at besides the rows.
 #[derive(Default)]
@@ -15,4 +16,6 @@ pub(super) struct Seen {
     pub(super) searcher: Option<Searcher>,
     /// Cursor of the searcher.
     pub(super) cursor: Position,
+    /// Merges of the index so far, and whether one is being made.
+    pub(super) merges: (u64, bool),
 }

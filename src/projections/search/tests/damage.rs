@@ -78,7 +78,7 @@ async fn a_restart_keeps_the_view_and_a_rebuild_makes_it_again() {
     let (_fold, last) = history(&source);
     let search = open(folder.path(), LOG, &source);
     let live = dump_at(&search, last).await;
-    assert!(live.contains("index x00100020p3"), "{live}");
+    assert!(live.contains("index x0006p3"), "{live}");
     search.close();
 
     let search = open(folder.path(), LOG, &source);

@@ -19,7 +19,7 @@ use crate::event::{
 };
 use crate::projections::search::attributes::{Attribute, AttributeId, Attributes, Level, Path, Role, Tag};
 use crate::projections::search::budget::{BROAD, Budget};
-use crate::projections::search::find::{FindError, Hit, find};
+use crate::projections::search::find::{Answer, FindError, Hit, find};
 use crate::projections::search::overlay::Overlay;
 use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
 use crate::projections::search::rows::SearchRows;
@@ -194,7 +194,7 @@ impl Inline {
     }
 
     pub(super) fn find(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
-        find(&self.overlay.moment(&self.table), query, &Budget::of(BROAD))
+        find(&self.overlay.moment(&self.table), query, &Budget::of(BROAD)).map(Answer::page)
     }
 
     pub(super) fn dump(&self) -> String {

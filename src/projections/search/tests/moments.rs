@@ -38,7 +38,7 @@ fn a_moment_stays_as_it_was_whatever_is_stored_written_and_deleted() {
         let held = view.overlay.moment(&view.table);
         let asked = query(Resource::AllStudies, &[("PatientID", "old")]);
         let found = |moment: &_| {
-            let hits = find(moment, &asked, &Budget::of(BROAD)).unwrap();
+            let hits = find(moment, &asked, &Budget::of(BROAD)).unwrap().page();
             hits.iter().map(path).collect::<Vec<_>>()
         };
         let before = found(&held);
@@ -101,7 +101,7 @@ async fn a_query_that_is_held_delays_no_store_and_no_other_query() {
         }
     }
     release.send(()).unwrap();
-    let hits = held.await.unwrap().unwrap();
+    let hits = held.await.unwrap().unwrap().page();
     assert_eq!(hits.iter().map(path).collect::<Vec<_>>(), before);
     search.close();
 }
@@ -154,7 +154,7 @@ fn every_way_to_answer_ends_with_its_budget() {
             let moment = view.overlay.moment(&view.table);
             let spent = find(&moment, &asked, &Budget::of(few));
             assert!(matches!(spent, Err(FindError::Spent(_))), "{resource:?} {filters:?}: {spent:?}");
-            let found = find(&moment, &asked, &Budget::of(BROAD)).unwrap();
+            let found = find(&moment, &asked, &Budget::of(BROAD)).unwrap().page();
             assert!(!found.is_empty(), "{resource:?} {filters:?}");
             answered += 1;
         }
@@ -171,7 +171,7 @@ async fn what_is_too_broad_says_how_much_was_looked_at_and_what_would_help() {
     let spent = |parameters: &[(&str, &str)]| {
         let asked = query(Resource::AllStudies, parameters);
         let budget = Budget::of(Limits { rows: 2, ..BROAD });
-        search.0.current().query(&asked, &budget).unwrap_err()
+        search.0.current().answer(&asked, &budget).unwrap_err()
     };
     let of = search.query(query(Resource::AllStudies, &[])).await.unwrap().items.len() as u64;
     let told = |narrow| SearchError::TooBroad { looked_at: 3, of, narrow };

@@ -1,0 +1,412 @@
+//! Orders, pages and counts by every plan, beside an archive that is sorted by hand.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::kit::{Fold, Inline, key, partition, path, query, uid};
+use crate::base::Partition;
+use crate::event::{Scope, StoreMode};
+use crate::projections::search::budget::{BROAD, Budget};
+use crate::projections::search::find::{Answer, find_by};
+use crate::projections::search::plan::{Along, CountBy, Plan, Shape, plan};
+use crate::projections::search::{Resource, SearchQuery, Wants};
+
+const DATES: [&str; 4] = ["20240101", "20240102", "20240103", ""];
+const NAMES: [&str; 5] = ["Doe^John", "doe^jane", "Smith^Al", "Zoe", ""];
+const IDS: [&str; 3] = ["p1", "P2", ""];
+const MODALITIES: [&str; 3] = ["CT", "MR", ""];
+const NUMBERS: [&str; 4] = ["1", "2", "10", ""];
+
+/// What the instances of a study, of a series and the instance itself say; by number of each list.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    date: usize,
+    name: usize,
+    id: usize,
+    modality: usize,
+    series_number: usize,
+    instance_number: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Store { study: usize, series: usize, instance: usize, said: Said },
+    Delete { study: usize, series: Option<usize> },
+    Write,
+}
+
+/// Keywords of what is said, each with the level of its attribute.
+const KEYWORDS: [(&str, Level); 6] = [
+    ("StudyDate", Level::Study),
+    ("PatientName", Level::Study),
+    ("PatientID", Level::Study),
+    ("Modality", Level::Series),
+    ("SeriesNumber", Level::Series),
+    ("InstanceNumber", Level::Instance),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Study,
+    Series,
+    Instance,
+}
+
+impl Said {
+    fn value(self, keyword: &str) -> &'static str {
+        match keyword {
+            "StudyDate" => DATES[self.date],
+            "PatientName" => NAMES[self.name],
+            "PatientID" => IDS[self.id],
+            "Modality" => MODALITIES[self.modality],
+            "SeriesNumber" => NUMBERS[self.series_number],
+            _ => NUMBERS[self.instance_number],
+        }
+    }
+
+    fn elements(self) -> Value {
+        let mut elements = json!({});
+        for (keyword, tag, vr) in [
+            ("StudyDate", "00080020", "DA"),
+            ("PatientName", "00100010", "PN"),
+            ("PatientID", "00100020", "LO"),
+            ("Modality", "00080060", "CS"),
+            ("SeriesNumber", "00200011", "IS"),
+            ("InstanceNumber", "00200013", "IS"),
+        ] {
+            let value = match (self.value(keyword), vr) {
+                ("", _) => continue,
+                (value, "PN") => json!({"Alphabetic": value}),
+                (value, "IS") => json!(value.parse::<u32>().unwrap()),
+                (value, _) => json!(value),
+            };
+            elements[tag] = json!({"vr": vr, "Value": [value]});
+        }
+        elements
+    }
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    let of = |list: usize| 0..list;
+    (of(4), of(5), of(3), of(3), of(4), of(4)).prop_map(|(date, name, id, modality, series_number, instance_number)| {
+        Said { date, name, id, modality, series_number, instance_number }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => (0..12_usize, 0..3_usize, 0..3_usize, said())
+            .prop_map(|(study, series, instance, said)| Step::Store { study, series, instance, said }),
+        1 => (0..12_usize, proptest::option::of(0..3_usize)).prop_map(|(study, series)| Step::Delete { study, series }),
+        1 => Just(Step::Write),
+    ]
+}
+
+/// A record: when it was made, and the latest of its values that were not missing.
+#[derive(Clone, Debug, Default)]
+struct Record {
+    made: u64,
+    values: BTreeMap<&'static str, &'static str>,
+}
+
+impl Record {
+    fn of(made: u64) -> Self {
+        Self { made, values: BTreeMap::new() }
+    }
+
+    fn take(&mut self, said: Said, level: Level) {
+        for (keyword, of) in KEYWORDS {
+            if of == level && !said.value(keyword).is_empty() {
+                self.values.insert(keyword, said.value(keyword));
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Archive {
+    studies: BTreeMap<usize, Record>,
+    series: BTreeMap<(usize, usize), Record>,
+    instances: BTreeMap<(usize, usize, usize), Record>,
+    version: u64,
+}
+
+impl Archive {
+    fn store(&mut self, at: (usize, usize, usize), said: Said) {
+        self.version += 1;
+        let version = self.version;
+        self.studies.entry(at.0).or_insert_with(|| Record::of(version)).take(said, Level::Study);
+        self.series.entry((at.0, at.1)).or_insert_with(|| Record::of(version)).take(said, Level::Series);
+        let mut instance = Record::of(version);
+        instance.take(said, Level::Instance);
+        self.instances.insert(at, instance);
+    }
+
+    fn delete(&mut self, study: usize, series: Option<usize>) {
+        let gone = |at: &(usize, usize, usize)| at.0 == study && series.is_none_or(|series| at.1 == series);
+        let before = self.instances.len();
+        self.instances.retain(|at, _| !gone(at));
+        // Each deleted instance takes a number, too.
+        self.version += (before - self.instances.len()) as u64;
+        let Self { studies, series, instances, .. } = self;
+        series.retain(|of, _| instances.keys().any(|at| (at.0, at.1) == *of));
+        studies.retain(|of, _| instances.keys().any(|at| at.0 == *of));
+    }
+
+    /// All items of a level: path, number, values.
+    fn items(&self, level: Level) -> Vec<(String, u64, BTreeMap<&'static str, &'static str>)> {
+        let of_study = |study: usize| self.studies[&study].values.clone();
+        let of_series = |study, series| {
+            let mut values = of_study(study);
+            values.extend(self.series[&(study, series)].values.clone());
+            values
+        };
+        match level {
+            Level::Study => {
+                self.studies.iter().map(|(study, row)| (study_uid(*study), row.made, row.values.clone())).collect()
+            }
+            Level::Series => {
+                let item = |(at, row): (&(usize, usize), &Record)| {
+                    (format!("{}/{}", study_uid(at.0), series_uid(at.0, at.1)), row.made, of_series(at.0, at.1))
+                };
+                self.series.iter().map(item).collect()
+            }
+            Level::Instance => {
+                let item = |(at, row): (&(usize, usize, usize), &Record)| {
+                    let mut values = of_series(at.0, at.1);
+                    values.extend(row.values.clone());
+                    let instance = format!("3.{}.{}.{}", at.0, at.1, at.2);
+                    (format!("{}/{}/{instance}", study_uid(at.0), series_uid(at.0, at.1)), row.made, values)
+                };
+                self.instances.iter().map(item).collect()
+            }
+        }
+    }
+}
+
+fn study_uid(study: usize) -> String {
+    format!("1.{study}")
+}
+
+fn series_uid(study: usize, series: usize) -> String {
+    format!("2.{study}.{series}")
+}
+
+/// Two values of one attribute; absent ones come last.
+fn compare(keyword: &str, descending: bool, one: Option<&&str>, other: Option<&&str>) -> Ordering {
+    let (Some(one), Some(other)) = (one, other) else {
+        return one.is_none().cmp(&other.is_none());
+    };
+    let ordering = match keyword.ends_with("Number") {
+        true => one.parse::<u32>().unwrap().cmp(&other.parse::<u32>().unwrap()),
+        false => one.to_lowercase().cmp(&other.to_lowercase()),
+    };
+    if descending { ordering.reverse() } else { ordering }
+}
+
+/// A filter as it is asked, and whether a value satisfies it.
+type Asked = (&'static str, &'static str, fn(&str) -> bool);
+
+const FILTERS: [Asked; 12] = [
+    ("StudyDate", "20240101-20240102", |v| ("20240101"..="20240102").contains(&v)),
+    ("StudyDate", "20240102-", |v| v >= "20240102"),
+    ("StudyDate", "20240103", |v| v == "20240103"),
+    ("PatientName", "doe*", |v| v.to_lowercase().starts_with("doe")),
+    ("PatientName", "*o*e*", |v| {
+        v.to_lowercase().split_once('o').is_some_and(|(_, rest)| rest.contains('e'))
+    }),
+    ("PatientName", "Smith^Al^", |v| v.eq_ignore_ascii_case("smith^al")),
+    ("PatientName", "???", |v| v.len() == 3),
+    ("PatientID", "*2", |v| v.ends_with('2')),
+    ("PatientID", "p?", |v| v.len() == 2),
+    ("Modality", "ct", |v| v == "CT"),
+    ("SeriesNumber", "02", |v| v == "2"),
+    ("InstanceNumber", "10", |v| v == "10"),
+];
+
+#[derive(Clone, Debug)]
+struct Question {
+    level: Level,
+    order: Vec<(usize, bool)>,
+    filters: Vec<usize>,
+    offset: usize,
+    limit: usize,
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let level = select(vec![Level::Study, Level::Series, Level::Instance]);
+    (level, vec((0..KEYWORDS.len(), any::<bool>()), 0..3), vec(0..FILTERS.len(), 0..3), 0..20_usize, 1..8_usize)
+        .prop_map(|(level, mut order, mut filters, offset, limit)| {
+            order.retain(|(at, _)| KEYWORDS[*at].1 <= level);
+            order.sort_unstable();
+            order.dedup_by_key(|(at, _)| *at);
+            let of = |keyword: &str| KEYWORDS.iter().find(|(known, _)| *known == keyword).unwrap().1;
+            filters.retain(|at| of(FILTERS[*at].0) <= level);
+            filters.sort_unstable();
+            filters.dedup_by_key(|at| FILTERS[*at].0);
+            Question { level, order, filters, offset, limit }
+        })
+}
+
+impl Question {
+    fn query(&self) -> SearchQuery {
+        let resource = match self.level {
+            Level::Study => Resource::AllStudies,
+            Level::Series => Resource::AllSeries,
+            Level::Instance => Resource::AllInstances,
+        };
+        let order: Vec<String> = self
+            .order
+            .iter()
+            .map(|(at, descending)| format!("{}{}", if *descending { "-" } else { "" }, KEYWORDS[*at].0))
+            .collect();
+        let order = order.join(",");
+        let (offset, limit) = (self.offset.to_string(), self.limit.to_string());
+        let mut parameters = vec![("offset", offset.as_str()), ("limit", limit.as_str())];
+        parameters.extend(self.filters.iter().map(|at| (FILTERS[*at].0, FILTERS[*at].1)));
+        if !order.is_empty() {
+            parameters.push(("orderby", order.as_str()));
+        }
+        query(resource, &parameters)
+    }
+
+    /// All that match, in their order.
+    fn answer(&self, archive: &Archive) -> Vec<String> {
+        let mut items = archive.items(self.level);
+        items.retain(|(.., values)| {
+            self.filters.iter().all(|at| {
+                let (keyword, _, holds) = FILTERS[*at];
+                values.get(keyword).is_some_and(|value| holds(value))
+            })
+        });
+        items.sort_by(|one, other| {
+            let keys = self.order.iter().map(|(at, descending)| {
+                let keyword = KEYWORDS[*at].0;
+                compare(keyword, *descending, one.2.get(keyword), other.2.get(keyword))
+            });
+            keys.fold(Ordering::Equal, Ordering::then).then(other.1.cmp(&one.1))
+        });
+        items.into_iter().map(|(path, ..)| path).collect()
+    }
+
+    /// The plans that may answer it, but for the one that is chosen.
+    fn plans(&self, shape: &Shape) -> Vec<Plan> {
+        let walk = |order, rows, otherwise| Plan::Walk { order, rows, otherwise };
+        let mut plans = vec![plan(shape)];
+        match (self.level, self.order.first()) {
+            (Level::Study | Level::Series, None) if !self.filters.is_empty() => {
+                let candidates = Plan::Candidates(Along::Newest);
+                plans.push(walk(Along::Newest, None, None));
+                plans.push(walk(Along::Newest, Some(2), Some(Box::new(candidates.clone()))));
+                plans.push(candidates);
+            }
+            (Level::Instance, None) if !self.filters.is_empty() => {
+                plans.push(walk(Along::Newest, None, None));
+                plans.push(walk(Along::Newest, Some(2), Some(Box::new(Plan::Merged))));
+                plans.extend([Plan::Merged, Plan::Sorted]);
+                if self.filters.iter().any(|at| FILTERS[*at].0 == "InstanceNumber") {
+                    plans.push(Plan::Values);
+                }
+            }
+            (_, None) => {}
+            (level, Some((first, _))) => {
+                plans.push(Plan::Sorted);
+                if KEYWORDS[*first].1 < Level::Instance {
+                    plans.push(walk(Along::Value, None, None));
+                }
+                let in_range = |at: &usize| {
+                    FILTERS[*at].0 == KEYWORDS[*first].0 && FILTERS[*at].1.contains('-')
+                };
+                if KEYWORDS[*first].1 < Level::Instance && self.filters.iter().all(in_range) {
+                    plans.push(Plan::Ranked);
+                }
+                if level == Level::Instance {
+                    plans.push(Plan::Merged);
+                }
+            }
+        }
+        plans
+    }
+}
+
+fn run(view: &Inline, query: &SearchQuery, choose: impl FnOnce(&Shape) -> Plan) -> Answer {
+    let moment = view.overlay.moment(&view.table);
+    find_by(&moment, query, &Budget::of(BROAD), choose).unwrap()
+}
+
+fn check(view: &Inline, archive: &Archive, question: &Question) -> Result<(), TestCaseError> {
+    let query = question.query();
+    let all = question.answer(archive);
+    let page: Vec<_> = all.iter().skip(question.offset).take(question.limit).cloned().collect();
+    let mut plans = Vec::new();
+    run(view, &query, |shape| {
+        plans = question.plans(shape);
+        Plan::Nothing
+    });
+    for plan in plans {
+        let found: Vec<_> = run(view, &query, |_| plan.clone()).page().iter().map(path).collect();
+        prop_assert_eq!(&found, &page, "{:?} by {:?}", question, plan);
+    }
+    let count = SearchQuery { wants: Wants::Count, order: Vec::new(), offset: 0, limit: 1, ..query };
+    let mut ways = Vec::new();
+    run(view, &count, |shape| {
+        let Plan::Counted(by) = plan(shape) else { panic!("a count is counted") };
+        ways.push(by);
+        Plan::Nothing
+    });
+    let walked = Plan::Walk { order: Along::Newest, rows: None, otherwise: None };
+    ways.push(CountBy::Judged(Box::new(walked)));
+    for by in ways {
+        let counted = run(view, &count, |_| Plan::Counted(by.clone())).count();
+        prop_assert_eq!(counted, all.len() as u64, "{:?} by {:?}", question, by);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_plan_gives_the_same_page_and_every_count_its_length(
+        steps in vec(step(), 1..60),
+        questions in vec(question(), 24),
+    ) {
+        let (view, mut fold, mut archive) = (Inline::new(), Fold::default(), Archive::default());
+        let of = Partition::default();
+        // Another partition's records stand in the same index.
+        let theirs = fold.store(&partition("theirs"), &key("1.1", "2.1.1", "3.9"), StoreMode::Upsert, &Said {
+            date: 0, name: 0, id: 0, modality: 0, series_number: 0, instance_number: 0,
+        }.elements());
+        archive.version += 1;
+        view.apply(&[theirs]);
+        for step in &steps {
+            match step {
+                Step::Store { study, series, instance, said } => {
+                    let (s, e) = (study_uid(*study), series_uid(*study, *series));
+                    let i = format!("3.{study}.{series}.{instance}");
+                    view.apply(&[fold.store(&of, &key(&s, &e, &i), StoreMode::Upsert, &said.elements())]);
+                    archive.store((*study, *series, *instance), *said);
+                }
+                Step::Delete { study, series } => {
+                    let series_uid = series.map(|series| uid(&series_uid(*study, series)));
+                    let scope = Scope { study: uid(&study_uid(*study)), series: series_uid, instance: None };
+                    view.apply(&[fold.delete(&of, scope)]);
+                    archive.delete(*study, *series);
+                }
+                Step::Write => view.overlay.flush(),
+            }
+        }
+        for question in &questions {
+            check(&view, &archive, question)?;
+        }
+        view.overlay.flush();
+        for question in &questions {
+            check(&view, &archive, question)?;
+        }
+    }
+}
