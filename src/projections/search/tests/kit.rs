@@ -1,8 +1,9 @@
 //! A small fold that makes commits, and the view driven by hand: no threads, no clock.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use dicom_core::VR;
 use parking_lot::Mutex;
@@ -17,15 +18,18 @@ use crate::event::{
     Action, Actor, Change, Commit, Head, InstanceKey, Outcome, Payload, ReceivedInstance, Refusal, Scope,
     Section, StoreMode, StoredFile,
 };
-use crate::projections::search::attributes::{Attribute, AttributeId, Attributes, Level, Path, Role, Tag};
+use crate::projections::search::attributes::{
+    Attribute, AttributeId, Attributes, Level, Path as TagsOf, Role, Tag,
+};
 use crate::projections::search::budget::{BROAD, Budget};
-use crate::projections::search::find::{Answer, FindError, Hit, find};
+use crate::projections::search::find::{Answer, FindError, Hit, find, find_by};
 use crate::projections::search::overlay::Overlay;
+use crate::projections::search::plan::{Plan, Shape};
 use crate::projections::search::query::{Asking, QueryError, Resource, SearchQuery, Wants};
 use crate::projections::search::rows::SearchRows;
 use crate::projections::search::{Version, dump, index};
 use crate::projections::{CommitSource, Projection};
-use crate::tables::Table;
+use crate::tables::{Engine, Keeping, Table};
 
 pub(super) fn uid(text: &str) -> Uid {
     Uid::parse(text).unwrap()
@@ -175,12 +179,50 @@ impl Inline {
     }
 
     pub(super) fn over(table: Table, attributes: Attributes) -> Self {
-        let inline = Self {
-            overlay: Overlay::new(SearchRows::of(attributes), index::Place::Memory),
-            table: Arc::new(table),
+        Self::beside(table, index::Place::Memory, attributes)
+    }
+
+    /// With files, those there may be.
+    pub(super) fn in_folder(folder: &Path, engine: Engine, attributes: Attributes) -> Self {
+        let keeping = Keeping { engine, ..Keeping::default() };
+        let (rows, begun) = (folder.join("rows"), Instant::now());
+        let table = loop {
+            // sled lets go of its files a moment after it was dropped.
+            match Table::open(&rows, SearchRows::FORMAT, Uuid::nil(), keeping) {
+                Ok(table) => break table,
+                Err(error) => assert!(begun.elapsed().as_secs() < 10, "{error}"),
+            }
+            std::thread::yield_now();
         };
+        let place = index::Place::Folder { path: folder.join("index"), log: Uuid::nil() };
+        Self::beside(table, place, attributes)
+    }
+
+    fn beside(table: Table, place: index::Place, attributes: Attributes) -> Self {
+        let overlay = Overlay::new(SearchRows::of(attributes), place);
+        let inline = Self { overlay, table: Arc::new(table) };
         inline.overlay.opened(&inline.table).unwrap();
         inline
+    }
+
+    /// Applies what was not applied yet, all at once.
+    pub(super) fn catch_up(&self, commits: &[Arc<Commit>]) {
+        let from = usize::try_from(self.table.cursor().unwrap().0).unwrap();
+        if from < commits.len() {
+            self.apply(&commits[from..]);
+        }
+        // An index that cannot be used is made again by its thread; there is none.
+        if !self.overlay.status().ready {
+            self.overlay.flush();
+        }
+    }
+
+    /// Closes the view, or leaves it as it lies.
+    pub(super) fn close(self, orderly: bool) {
+        if orderly {
+            self.overlay.stopped();
+            self.table.flush().unwrap();
+        }
     }
 
     pub(super) fn apply(&self, commits: &[Arc<Commit>]) {
@@ -195,6 +237,15 @@ impl Inline {
 
     pub(super) fn find(&self, query: &SearchQuery) -> Result<Vec<Hit>, FindError> {
         find(&self.overlay.moment(&self.table), query, &Budget::of(BROAD)).map(Answer::page)
+    }
+
+    /// The answer by the plan that `choose` takes.
+    pub(super) fn answer(
+        &self,
+        query: &SearchQuery,
+        choose: impl FnOnce(&Shape) -> Plan,
+    ) -> Result<Answer, FindError> {
+        find_by(&self.overlay.moment(&self.table), query, &Budget::of(BROAD), choose)
     }
 
     pub(super) fn dump(&self) -> String {
@@ -308,7 +359,7 @@ pub(super) fn extended() -> Attributes {
             for private in [false, true] {
                 added.push(Attribute {
                     id: AttributeId(256 + u16::try_from(added.len()).unwrap()),
-                    path: Path::One(extended_tag(vr, level, private)),
+                    path: TagsOf::One(extended_tag(vr, level, private)),
                     creator: private.then(|| CREATOR.into()),
                     vr,
                     level,
