@@ -71,13 +71,11 @@ impl Glob {
         self.pieces.len() > 1 && self.pieces.iter().all(|piece| piece.0.is_empty())
     }
 
-    #[expect(dead_code, reason = "the index asks for them")]
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
     /// What every match begins with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the index asks for it"))]
     pub(super) fn prefix(&self) -> String {
         self.pieces[0].0.iter().map_while(|c| *c).collect()
     }
@@ -101,7 +99,6 @@ impl Glob {
 }
 
 impl Piece {
-    #[expect(dead_code, reason = "the index asks for them")]
     pub(super) fn characters(&self) -> &[Option<char>] {
         &self.0
     }

@@ -38,7 +38,6 @@ pub(super) enum On {
 
 impl On {
     /// The attribute in rows and terms.
-    #[expect(dead_code, reason = "the index asks for it")]
     pub(super) fn attribute(self) -> Option<AttributeId> {
         match self {
             Self::Value(id) | Self::Item { id, .. } => Some(id),

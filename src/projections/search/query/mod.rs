@@ -19,7 +19,6 @@ mod order;
 mod values;
 
 pub use error::QueryError;
-#[cfg_attr(not(test), expect(unused_imports, reason = "no query is ordered yet"))]
 pub(super) use order::{By, OrderBy};
 
 /// Most items of one answer.
