@@ -4,9 +4,6 @@
 //! Invariant: nobody waits for who holds one, where the rows keep their moment (`tables`).
 //! Elsewhere: how it is taken (`overlay`), what is asked of it (`find`).
 
-
-
-use crate::projections::search::attributes::Attributes;
 use crate::projections::search::index::Searcher;
 use crate::projections::search::overlay::Dirty;
 use crate::tables::Reader;
@@ -18,6 +15,4 @@ pub(crate) struct Moment<'t> {
     pub(crate) dirty: Dirty,
     /// `None` while the index is being made again.
     pub(crate) searcher: Option<Searcher>,
-    /// What can be searched by its value.
-    pub(crate) attributes: Attributes,
 }

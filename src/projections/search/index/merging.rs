@@ -100,7 +100,9 @@ fn next_merge<Id: Copy>(segments: &[Segment<Id>]) -> Option<Vec<Id>> {
     for segment in by_size {
         let live = u64::from(segment.live().max(SMALLEST_DOCUMENTS));
         match sizes.last_mut() {
-            Some(size) if live * 100 >= u64::from(size[0].live().max(SMALLEST_DOCUMENTS)) * SAME_SIZE_PERCENT => {
+            Some(size)
+                if live * 100 >= u64::from(size[0].live().max(SMALLEST_DOCUMENTS)) * SAME_SIZE_PERCENT =>
+            {
                 size.push(segment);
             }
             _ => sizes.push(vec![segment]),
@@ -134,7 +136,10 @@ mod tests {
             (vec![(1, 0); 7], None),
             (vec![(1, 0); 8], Some((0..8).collect())),
             // All below the smallest size are of one.
-            (vec![(9_999, 0), (1, 0), (5, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 0)], Some((0..8).collect())),
+            (
+                vec![(9_999, 0), (1, 0), (5, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 0)],
+                Some((0..8).collect()),
+            ),
             // A large one is not drawn in.
             ([vec![(1_000_000, 0)], vec![(10, 0); 8]].concat(), Some((1..9).collect())),
             ([vec![(80_000, 0); 8], vec![(10, 0); 7]].concat(), Some((0..8).collect())),
@@ -177,7 +182,12 @@ mod tests {
             while let Some(merged) = next_merge(&segments(&of)) {
                 let documents = merged.iter().map(|at| of[*at].0 - of[*at].1).sum();
                 written += u64::from(documents);
-                of = of.into_iter().enumerate().filter(|(at, _)| !merged.contains(at)).map(|(_, s)| s).collect();
+                of = of
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(at, _)| !merged.contains(at))
+                    .map(|(_, s)| s)
+                    .collect();
                 of.push((documents, 0));
             }
             assert!(of.len() <= 32, "{} segments", of.len());

@@ -245,7 +245,16 @@ impl Index {
             .build();
         let writer: IndexWriter = index.writer_with_options(options)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        Ok(Self { writer, reader, fields, log, cursor, fresh: false, merging: Merging::default(), ranks: Arc::default() })
+        Ok(Self {
+            writer,
+            reader,
+            fields,
+            log,
+            cursor,
+            fresh: false,
+            merging: Merging::default(),
+            ranks: Arc::default(),
+        })
     }
 
     /// The documents say what the rows said when they were the view up to here, but for studies touched since.
@@ -343,11 +352,7 @@ pub(super) fn newest(
 ///
 /// # Errors
 /// The budget is spent, or the index damaged.
-pub(super) fn count(
-    searcher: &Searcher,
-    conditions: &Conditions,
-    budget: &Budget,
-) -> Result<Counted, Error> {
+pub(super) fn count(searcher: &Searcher, conditions: &Conditions, budget: &Budget) -> Result<Counted, Error> {
     guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.count(budget))
 }
 

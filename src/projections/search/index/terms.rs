@@ -45,7 +45,10 @@ pub(in super::super) enum Keep {
     /// A value of this form.
     Like(Glob),
     /// A word that holds this, or ends so.
-    Word { piece: String, ends: bool },
+    Word {
+        piece: String,
+        ends: bool,
+    },
 }
 
 impl Keep {
@@ -71,43 +74,42 @@ impl Condition {
         Self::Span { prefix: prefix.to_owned(), from: with.to_owned(), to, keep: Keep::All }
     }
 
-    /// Gives the terms of the condition in a segment to `each`, until that says it has enough.
+    /// Gives the terms of the condition in a segment to `each`, of the first `most` it has to look at. Says
+    /// how many those were.
     fn terms(
         &self,
         inverted: &InvertedIndexReader,
+        most: u64,
         budget: &Budget,
-        mut each: impl FnMut(&TermInfo) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+        mut each: impl FnMut(&TermInfo) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        let mut looked_at = 0;
         match self {
             Self::Any(terms) => {
                 budget.terms(terms.len() as u64)?;
                 for term in terms {
-                    if let Some(info) = inverted.terms().get(term.as_bytes())?
-                        && !each(&info)?
-                    {
-                        return Ok(());
-                    }
+                    inverted.terms().get(term.as_bytes())?.map_or(Ok(()), |info| each(&info))?;
                 }
             }
             Self::Span { prefix, from, to, keep } => {
                 let last = || LAST_CHARACTER.to_string();
-                let ends = [from.clone(), to.clone().unwrap_or_else(last)].map(|end| format!("{prefix}{end}"));
+                let ends =
+                    [from.clone(), to.clone().unwrap_or_else(last)].map(|end| format!("{prefix}{end}"));
                 let range = inverted.terms().range().ge(ends[0].as_bytes()).le(ends[1].as_bytes());
                 let mut stream = range.into_stream()?;
-                let mut passed = 0;
-                while stream.advance() {
-                    passed += 1;
-                    if passed % TERMS_PER_CHARGE == 0 {
+                while looked_at < most && stream.advance() {
+                    looked_at += 1;
+                    if looked_at % TERMS_PER_CHARGE == 0 {
                         budget.terms(TERMS_PER_CHARGE)?;
                     }
-                    if keep.keeps(&stream.key()[prefix.len()..]) && !each(stream.value())? {
-                        break;
+                    if keep.keeps(&stream.key()[prefix.len()..]) {
+                        each(stream.value())?;
                     }
                 }
-                budget.terms(passed % TERMS_PER_CHARGE)?;
+                budget.terms(looked_at % TERMS_PER_CHARGE)?;
             }
         }
-        Ok(())
+        Ok(looked_at)
     }
 
     /// How many documents carry a term of the condition, deleted ones counted, too, and those with several
@@ -118,13 +120,12 @@ impl Condition {
         most: u64,
         budget: &Budget,
     ) -> Result<(u64, bool), Error> {
-        let (mut documents, mut terms) = (0, 0);
-        self.terms(inverted, budget, |info| {
+        let mut documents = 0;
+        let looked_at = self.terms(inverted, most, budget, |info| {
             documents += u64::from(info.doc_freq);
-            terms += 1;
-            Ok(terms < most)
+            Ok(())
         })?;
-        Ok((documents, terms < most))
+        Ok((documents, looked_at < most))
     }
 
     /// What satisfies the condition in a segment; `None` if nothing does.
@@ -132,10 +133,10 @@ impl Condition {
         let mut first: Option<TermInfo> = None;
         let mut bits: Option<Bits> = None;
         let inverted = &segment.inverted;
-        self.terms(inverted, budget, |info| {
+        self.terms(inverted, u64::MAX, budget, |info| {
             let Some(earlier) = &first else {
                 first = Some(info.clone());
-                return Ok(true);
+                return Ok(());
             };
             if bits.is_none() {
                 let mut new = Bits::with(segment.reader.max_doc());
@@ -145,7 +146,7 @@ impl Condition {
             if let Some(bits) = &mut bits {
                 bits.insert_all(&mut postings(inverted, info)?, budget)?;
             }
-            Ok(true)
+            Ok(())
         })?;
         Ok(match bits {
             Some(bits) => Some(Found::Bits(Rc::new(bits))),
@@ -289,9 +290,8 @@ impl<'s> Matching<'s> {
             return Ok(self);
         }
         let mut bits = Bits::with(self.segment.reader.max_doc());
-        let mut walk = self.walk(None)?;
         let mut walked = 0;
-        while let Some(document) = walk.next() {
+        for document in self.walk(None)? {
             bits.insert(document);
             walked += 1;
         }

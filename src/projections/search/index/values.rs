@@ -243,12 +243,11 @@ impl Newest {
 
     fn push(&mut self, id: Id, budget: &Budget) -> Result<(), Error> {
         self.ids.push(id);
-        if self.ids.len() as u64 % SPARE_IDS as u64 == 0 {
+        if self.ids.len().is_multiple_of(SPARE_IDS) {
             if self.ids.len() >= self.most.saturating_mul(2).max(SPARE_IDS) {
                 self.drop_oldest();
-            } else {
-                budget.ids(SPARE_IDS as u64)?;
             }
+            budget.ids(self.ids.len() as u64)?;
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ pub(super) struct Overlay {
 
 /// Why the index was not written.
 #[derive(Debug, thiserror::Error)]
-enum WriteError {
+pub(super) enum WriteError {
     #[error(transparent)]
     Rows(#[from] tables::Error),
     #[error(transparent)]
@@ -180,7 +180,7 @@ impl Overlay {
         let seen = self.seen.read();
         let rows = table.reader();
         let (dirty, searcher) = (seen.dirty.clone(), seen.searcher.clone());
-        Moment { rows, dirty, searcher, attributes: self.attributes().clone() }
+        Moment { rows, dirty, searcher }
     }
 
     pub(super) fn status(&self) -> IndexStatus {
@@ -361,7 +361,7 @@ impl Overlay {
     }
 
     /// Has segments of the index merged as they come to need it; nobody waits for that.
-    fn merge(&self) -> Result<(), WriteError> {
+    pub(super) fn merge(&self) -> Result<(), WriteError> {
         let mut slot = self.index.lock();
         let Some(index) = slot.as_mut() else { return Ok(()) };
         let searcher = index.merge()?;

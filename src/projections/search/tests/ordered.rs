@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::kit::{Fold, Inline, key, partition, path, query, uid};
 use crate::base::Partition;
 use crate::event::{Scope, StoreMode};
-use crate::projections::search::budget::{BROAD, Budget};
-use crate::projections::search::find::{Answer, find_by};
+use crate::projections::search::budget::{BROAD, Budget, Limits};
+use crate::projections::search::find::{Answer, FindError, find_by};
 use crate::projections::search::plan::{Along, CountBy, Plan, Shape, plan};
 use crate::projections::search::{Resource, SearchQuery, Wants};
 
@@ -93,9 +93,16 @@ impl Said {
 
 fn said() -> impl Strategy<Value = Said> {
     let of = |list: usize| 0..list;
-    (of(4), of(5), of(3), of(3), of(4), of(4)).prop_map(|(date, name, id, modality, series_number, instance_number)| {
-        Said { date, name, id, modality, series_number, instance_number }
-    })
+    (of(4), of(5), of(3), of(3), of(4), of(4)).prop_map(
+        |(date, name, id, modality, series_number, instance_number)| Said {
+            date,
+            name,
+            id,
+            modality,
+            series_number,
+            instance_number,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -167,12 +174,18 @@ impl Archive {
             values
         };
         match level {
-            Level::Study => {
-                self.studies.iter().map(|(study, row)| (study_uid(*study), row.made, row.values.clone())).collect()
-            }
+            Level::Study => self
+                .studies
+                .iter()
+                .map(|(study, row)| (study_uid(*study), row.made, row.values.clone()))
+                .collect(),
             Level::Series => {
                 let item = |(at, row): (&(usize, usize), &Record)| {
-                    (format!("{}/{}", study_uid(at.0), series_uid(at.0, at.1)), row.made, of_series(at.0, at.1))
+                    (
+                        format!("{}/{}", study_uid(at.0), series_uid(at.0, at.1)),
+                        row.made,
+                        of_series(at.0, at.1),
+                    )
                 };
                 self.series.iter().map(item).collect()
             }
@@ -240,7 +253,13 @@ struct Question {
 
 fn question() -> impl Strategy<Value = Question> {
     let level = select(vec![Level::Study, Level::Series, Level::Instance]);
-    (level, vec((0..KEYWORDS.len(), any::<bool>()), 0..3), vec(0..FILTERS.len(), 0..3), 0..20_usize, 1..8_usize)
+    (
+        level,
+        vec((0..KEYWORDS.len(), any::<bool>()), 0..3),
+        vec(0..FILTERS.len(), 0..3),
+        0..20_usize,
+        1..8_usize,
+    )
         .prop_map(|(level, mut order, mut filters, offset, limit)| {
             order.retain(|(at, _)| KEYWORDS[*at].1 <= level);
             order.sort_unstable();
@@ -319,9 +338,8 @@ impl Question {
                 if KEYWORDS[*first].1 < Level::Instance {
                     plans.push(walk(Along::Value, None, None));
                 }
-                let in_range = |at: &usize| {
-                    FILTERS[*at].0 == KEYWORDS[*first].0 && FILTERS[*at].1.contains('-')
-                };
+                let in_range =
+                    |at: &usize| FILTERS[*at].0 == KEYWORDS[*first].0 && FILTERS[*at].1.contains('-');
                 if KEYWORDS[*first].1 < Level::Instance && self.filters.iter().all(in_range) {
                     plans.push(Plan::Ranked);
                 }
@@ -407,6 +425,185 @@ proptest! {
         view.overlay.flush();
         for question in &questions {
             check(&view, &archive, question)?;
+        }
+    }
+}
+
+/// An archive of one instance a study, every value the index orders by among a few; written into the index.
+fn large(studies: usize) -> (Inline, Archive) {
+    let (view, mut fold, mut archive) = (Inline::new(), Fold::default(), Archive::default());
+    let mut commits = Vec::new();
+    for study in 0..studies {
+        let (of, instance) = (study_uid(study), format!("3.{study}.0.0"));
+        let said = Said {
+            date: study % 3,
+            name: study * 7 % 5,
+            id: study * 11 % 3,
+            modality: study % 3,
+            series_number: study * 3 % 4,
+            instance_number: study % 4,
+        };
+        let key = key(&of, &series_uid(study, 0), &instance);
+        commits.push(fold.store(&Partition::default(), &key, StoreMode::Upsert, &said.elements()));
+        archive.store((study, 0, 0), said);
+    }
+    for commits in commits.chunks(100) {
+        view.apply(commits);
+    }
+    view.overlay.flush();
+    (view, archive)
+}
+
+#[test]
+fn a_far_page_of_an_order_costs_no_scan_of_what_it_skips() {
+    const STUDIES: usize = 3_000;
+    let (view, archive) = large(STUDIES);
+    // Keywords by number: StudyDate, PatientName and the series' Modality; each also within a range.
+    for (level, at, filters) in [
+        (Level::Study, 0, vec![]),
+        (Level::Study, 0, vec![0]),
+        (Level::Study, 1, vec![]),
+        (Level::Series, 3, vec![]),
+        (Level::Instance, 0, vec![1]),
+    ] {
+        for descending in [false, true] {
+            let question = Question {
+                level,
+                order: vec![(at, descending)],
+                filters: filters.clone(),
+                offset: 0,
+                limit: 5,
+            };
+            let all = question.answer(&archive);
+            for offset in [all.len() / 2, all.len() - 20, all.len() - 3] {
+                let question = Question { offset, ..question.clone() };
+                let query = question.query();
+                let found: Vec<_> = run(&view, &query, plan).page().iter().map(path).collect();
+                let page: Vec<_> = all.iter().skip(offset).take(5).cloned().collect();
+                assert_eq!(found, page, "{question:?}");
+            }
+        }
+    }
+    // Every study has a name of its own: what is passed over is as many values.
+    let (view, mut fold) = (Inline::new(), Fold::default());
+    let mut commits = Vec::new();
+    for study in 0..STUDIES {
+        let elements = json!({"00100020": {"vr": "LO", "Value": [format!("P{study:05}")]}});
+        let key = key(&study_uid(study), &series_uid(study, 0), &format!("3.{study}"));
+        commits.push(fold.store(&Partition::default(), &key, StoreMode::Upsert, &elements));
+    }
+    commits.chunks(100).for_each(|commits| view.apply(commits));
+    view.overlay.flush();
+    let (offset, order) = ((STUDIES - 5).to_string(), ("orderby", "PatientID"));
+    let query = query(Resource::AllStudies, &[("offset", &offset), ("limit", "2"), order]);
+    // The ranks are counted once; from then on they are there.
+    run(&view, &query, plan);
+    let little = Limits { rows: 20, terms: 200, ids: 20, ..BROAD };
+    let moment = view.overlay.moment(&view.table);
+    let found = find_by(&moment, &query, &Budget::of(little), plan).unwrap().page();
+    let first = STUDIES - 5;
+    assert_eq!(found.iter().map(path).collect::<Vec<_>>(), [study_uid(first), study_uid(first + 1)],);
+    let walked = Plan::Walk { order: Along::Value, rows: None, otherwise: None };
+    let spent = find_by(&moment, &query, &Budget::of(little), |_| walked);
+    assert!(matches!(spent, Err(FindError::Spent(_))), "{spent:?}");
+}
+
+#[test]
+fn an_order_that_only_metadata_tell_is_refused_and_not_ignored() {
+    let (view, _) = large(3);
+    let query = query(Resource::AllStudies, &[("includefield", "00100040"), ("orderby", "PatientSex")]);
+    let moment = view.overlay.moment(&view.table);
+    let refused = find_by(&moment, &query, &Budget::of(BROAD), plan);
+    assert_eq!(refused, Err(FindError::Unindexed));
+}
+
+#[test]
+fn segments_are_merged_and_answer_as_before() {
+    let (view, mut fold) = (Inline::new(), Fold::default());
+    let store = |fold: &mut Fold, study: usize, id: &str| {
+        let elements = json!({"00100020": {"vr": "LO", "Value": [id]}});
+        let key = key(&study_uid(study), &series_uid(study, 0), &format!("3.{study}"));
+        view.apply(&[fold.store(&Partition::default(), &key, StoreMode::Upsert, &elements)]);
+        view.overlay.flush();
+        view.overlay.merge().unwrap();
+    };
+    for study in 0..40 {
+        store(&mut fold, study, "old");
+    }
+    for study in 0..10 {
+        store(&mut fold, study, "new");
+    }
+    let until_merged = || {
+        let started = std::time::Instant::now();
+        while view.overlay.status().merges.1 {
+            assert!(started.elapsed() < std::time::Duration::from_secs(30), "a merge does not end");
+            view.overlay.merge().unwrap();
+            std::thread::yield_now();
+        }
+    };
+    until_merged();
+    let status = view.overlay.status();
+    assert!(status.merges.0 > 0, "{status:?}");
+    assert!(status.sizes.segments < 8, "{status:?}");
+    assert_eq!(status.sizes.documents, 80, "a study and a series each");
+    let found = |id: &str| {
+        let hits = view.find(&query(Resource::AllStudies, &[("PatientID", id)])).unwrap();
+        hits.iter().map(path).collect::<Vec<_>>()
+    };
+    assert_eq!(found("new"), (0..10).rev().map(study_uid).collect::<Vec<_>>());
+    assert_eq!(found("old"), (10..40).rev().map(study_uid).collect::<Vec<_>>());
+}
+
+#[test]
+fn names_are_found_by_wildcards_in_any_group_and_accents_do_not_count() {
+    let names = ["Müller^Jürgen", "Yamada^Tarou=山田^太郎=やまだ^たろう", "Hong^Gildong=洪^吉洞=홍^길동"];
+    let (view, mut fold) = (Inline::new(), Fold::default());
+    for (study, name) in names.iter().enumerate() {
+        let groups: Vec<_> = name.split('=').collect();
+        let mut value = json!({});
+        for (group, text) in ["Alphabetic", "Ideographic", "Phonetic"].iter().zip(groups) {
+            value[*group] = json!(text);
+        }
+        let elements = json!({"00100010": {"vr": "PN", "Value": [value]}});
+        let key = key(&study_uid(study), &series_uid(study, 0), &format!("3.{study}"));
+        view.apply(&[fold.store(&Partition::default(), &key, StoreMode::Upsert, &elements)]);
+    }
+    for written in [false, true] {
+        if written {
+            view.overlay.flush();
+        }
+        for (pattern, expected) in [
+            ("mul*", vec![0]),
+            ("*ÜRG*", vec![0]),
+            ("MULLER^J?RGEN", vec![0]),
+            ("müller?jürgen", vec![0]),
+            ("山*", vec![1]),
+            ("*太郎", vec![1]),
+            ("やまだ^*", vec![1]),
+            ("?田^太?", vec![1]),
+            ("Yamada*=山田*", vec![1]),
+            ("홍^길동", vec![2]),
+            ("홍*", vec![2]),
+            ("*^*", vec![2, 1, 0]),
+            ("*a*", vec![1]),
+            ("*g^g*", vec![2]),
+            ("*x*", vec![]),
+            ("山", vec![]),
+        ] {
+            let asked = query(Resource::AllStudies, &[("PatientName", pattern), ("fuzzymatching", "true")]);
+            let asked = if pattern.contains(['*', '?']) {
+                asked
+            } else {
+                query(Resource::AllStudies, &[("PatientName", pattern)])
+            };
+            let hits = view.find(&asked).unwrap();
+            let expected: Vec<_> = expected.into_iter().map(study_uid).collect();
+            assert_eq!(hits.iter().map(path).collect::<Vec<_>>(), expected, "{pattern} {written}");
+            let candidates = find_by(&view.overlay.moment(&view.table), &asked, &Budget::of(BROAD), |_| {
+                Plan::Candidates(Along::Newest)
+            });
+            let found: Vec<_> = candidates.unwrap().page().iter().map(path).collect();
+            assert_eq!(found, expected, "{pattern} {written} by the index");
         }
     }
 }
