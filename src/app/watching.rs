@@ -107,7 +107,12 @@ fn of_codecs(status: &codecs::Status) -> (Status, String) {
 
 fn of_search(search: &Search) -> Option<(Status, String)> {
     let found = search.status();
-    metrics::set(metrics::SEARCH_DIRTY_STUDIES, found.index.dirty_studies as u64);
+    let index = found.index;
+    metrics::set(metrics::SEARCH_DIRTY_STUDIES, index.dirty_studies as u64);
+    metrics::set(metrics::SEARCH_INDEX_LAG, u64::try_from(index.behind_for.as_millis()).unwrap_or(u64::MAX));
+    metrics::set(metrics::SEARCH_SEGMENTS, index.sizes.segments);
+    metrics::set(metrics::SEARCH_DOCUMENTS, index.sizes.documents);
+    metrics::set(metrics::SEARCH_DELETED_DOCUMENTS, index.sizes.deleted);
     metrics::set(metrics::SEARCH_SUCCESSOR_LAG, found.successor.as_ref().map_or(0, |made| made.lag()));
     metrics::set(metrics::SEARCH_KEPT, u64::from(found.generations.keeps.is_some()));
     let view = found.rows;

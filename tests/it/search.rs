@@ -1,7 +1,7 @@
 //! Search over HTTP (`studies.md` §4, §9; `real-clients.md`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::kit::dicom::{self, Element, Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
+use crate::kit::process::{PATIENCE, Process};
 use crate::kit::served::{Answer, START, Served, codecs};
 
 const JSON: &str = "application/dicom+json";
@@ -185,6 +186,43 @@ async fn elements_of_sequences_are_returned_by_their_path() {
     let named = "/v2/series?includefield=RequestAttributesSequence.ScheduledProcedureStepID,00400275";
     assert_eq!(found(&archive, named).await[0]["00400275"]["Value"][1]["00401001"]["Value"], json!(["R1"]));
     assert_eq!(found(&archive, "/v2/series?includefield=00400275.00400010").await[0].get("00400275"), None);
+}
+
+/// By the names that dashboards hold on to.
+#[test]
+fn the_search_view_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder.path().join("data"), &[]);
+    let headers = [("content-type", "application/dicom"), ("accept", JSON)];
+    assert_eq!(process.ask("POST", "/v2/studies", &headers, &red_triangle().part10()).status, 200);
+    assert_eq!(process.ask("GET", "/v2/studies?PatientName=*hap*", &[("accept", JSON)], b"").status, 200);
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok())
+    };
+    let began = Instant::now();
+    loop {
+        let text = process.get("/metrics").text().to_owned();
+        let least = [
+            ("kymo_search_rows_bytes", 1.0),
+            ("kymo_search_index_bytes", 1.0),
+            ("kymo_search_segments", 1.0),
+            ("kymo_search_documents", 2.0),
+            ("kymo_search_deleted_documents", 0.0),
+            ("kymo_search_dirty_studies", 0.0),
+            ("kymo_search_index_lag_milliseconds", 0.0),
+            ("kymo_search_commit_seconds_count", 1.0),
+            ("kymo_search_query_seconds_count{room=\"narrow\"}", 1.0),
+            ("kymo_search_successor_lag_events", 0.0),
+            ("kymo_search_kept_generation", 0.0),
+        ];
+        let told = least.iter().all(|(name, least)| value(&text, name).is_some_and(|told| told >= *least));
+        if told && text.contains("kymo_search_queries_total{plan=") {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Version 1 refuses what breaks an indexed attribute (§2.5.3). What is searched beyond those is none of them.

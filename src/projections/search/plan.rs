@@ -123,6 +123,25 @@ pub(super) enum Plan {
     Counted(CountBy),
 }
 
+impl Plan {
+    /// For figures of how often each is taken.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Lookup(_) => "lookup",
+            Self::Beneath(_) => "beneath",
+            Self::Page => "page",
+            Self::Ranked => "ranked",
+            Self::Walk { .. } => "walk",
+            Self::Candidates(_) => "candidates",
+            Self::Sorted => "sorted",
+            Self::Merged => "merged",
+            Self::Values => "values",
+            Self::Counted(_) => "counted",
+        }
+    }
+}
+
 /// How records are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CountBy {
@@ -287,7 +306,8 @@ mod tests {
             (Level::Instance, instances, Plan::Lookup(Level::Instance)),
             (Level::Instance, Named { instances: true, ..both }, Plan::Lookup(Level::Instance)),
         ] {
-            let facets = if named.studies { vec![many_of(Level::Study)] } else { vec![few_of(Level::Series)] };
+            let facets =
+                if named.studies { vec![many_of(Level::Study)] } else { vec![few_of(Level::Series)] };
             for order in [OrderShape::Newest] {
                 let shape = Shape { named, facets: facets.clone(), order, ..shape(item) };
                 assert_eq!(plan(&shape), expected, "{shape:?}");
@@ -316,9 +336,8 @@ mod tests {
 
     #[test]
     fn few_candidates_are_judged_and_for_many_the_order_is_walked() {
-        let newest = |facets: &[Facet], wants| {
-            plan(&Shape { facets: facets.to_vec(), wants, ..shape(Level::Study) })
-        };
+        let newest =
+            |facets: &[Facet], wants| plan(&Shape { facets: facets.to_vec(), wants, ..shape(Level::Study) });
         let (few, many) = (few_of(Level::Study), many_of(Level::Study));
         let unknown = facet(Level::Study, Estimate::Unknown);
         let candidates = Plan::Candidates(Along::Newest);
@@ -379,7 +398,10 @@ mod tests {
         }
         let documents = Plan::Counted(CountBy::Documents);
         assert_eq!(counted(Level::Study, &[many_of(Level::Study)], nothing), documents);
-        assert_eq!(counted(Level::Series, &[few_of(Level::Study), many_of(Level::Series)], nothing), documents);
+        assert_eq!(
+            counted(Level::Series, &[few_of(Level::Study), many_of(Level::Series)], nothing),
+            documents
+        );
         assert_eq!(counted(Level::Study, &[loose], nothing), judged(Plan::Candidates(Along::Newest)));
         assert_eq!(
             counted(Level::Instance, &[many_of(Level::Series)], nothing),

@@ -92,19 +92,6 @@ impl View {
         })
     }
 
-    /// How many there are, counted page by page.
-    pub(super) fn count(&self, query: &SearchQuery) -> Result<u64, SearchError> {
-        const PAGE: usize = 10_000;
-        let mut page = SearchQuery { offset: 0, limit: PAGE, ..query.clone() };
-        loop {
-            let found = self.query(&page)?.items.len();
-            if found < PAGE {
-                return Ok((page.offset + found) as u64);
-            }
-            page.offset += PAGE;
-        }
-    }
-
     pub(super) fn attributes(&self) -> &Attributes {
         self.overlay.attributes()
     }

@@ -116,11 +116,7 @@ impl Asked<'_> {
     }
 
     /// The series of some studies that satisfy URL and filters, in no order.
-    pub(super) fn series_beneath(
-        &self,
-        studies: &[Id],
-        records: &mut Records,
-    ) -> Result<Vec<Id>, FindError> {
+    pub(super) fn series_beneath(&self, studies: &[Id], records: &mut Records) -> Result<Vec<Id>, FindError> {
         let mut series = Vec::new();
         for study in studies {
             series.extend(self.series_of_study(*study, records)?);
@@ -129,11 +125,7 @@ impl Asked<'_> {
     }
 
     /// The series of a study that satisfy URL and filters, in no order.
-    pub(super) fn series_of_study(
-        &self,
-        study: Id,
-        records: &mut Records,
-    ) -> Result<Vec<Id>, FindError> {
+    pub(super) fn series_of_study(&self, study: Id, records: &mut Records) -> Result<Vec<Id>, FindError> {
         let (record, rows) = (records.study(self, study)?, &self.moment.rows);
         let named = self.uids(Level::Series);
         let ids: Vec<Id> = match &named {

@@ -61,7 +61,9 @@ impl<'q> Asked<'q> {
         }
         let Some(candidates) = fewest else { return Ok(None) };
         match candidates.between.as_slice() {
-            [one] if one.from == one.to && one.from.is_some() => self.page_of_value(&candidates, one, records).map(Some),
+            [one] if one.from == one.to && one.from.is_some() => {
+                self.page_of_value(&candidates, one, records).map(Some)
+            }
             _ if candidates.instances <= FEW => self.gathered(&candidates, records).map(Some),
             _ => Ok(None),
         }
@@ -137,11 +139,7 @@ impl<'q> Asked<'q> {
     }
 
     /// The page of the instances with any of some values.
-    fn gathered(
-        &self,
-        candidates: &Candidates<'_>,
-        records: &mut Records,
-    ) -> Result<Vec<Listed>, FindError> {
+    fn gathered(&self, candidates: &Candidates<'_>, records: &mut Records) -> Result<Vec<Listed>, FindError> {
         let mut found = Vec::new();
         for between in &candidates.between {
             for valued in candidates.by_value.walk(&self.moment.rows, between) {

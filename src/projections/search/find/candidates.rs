@@ -79,12 +79,7 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    fn matching_clean(
-        &self,
-        level: Level,
-        need: usize,
-        records: &mut Records,
-    ) -> Result<Vec<Id>, FindError> {
+    fn matching_clean(&self, level: Level, need: usize, records: &mut Records) -> Result<Vec<Id>, FindError> {
         let searcher = self.searcher()?;
         let (mut conditions, exact) = self.conditions(level);
         if exact && need > JUDGED {

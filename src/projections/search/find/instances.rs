@@ -9,8 +9,8 @@
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Bound;
 
-use super::asked::{Asked, Listed};
 use super::FindError;
+use super::asked::{Asked, Listed};
 use super::records::Records;
 use crate::dicom::uid::Uid;
 use crate::projections::search::attributes::Level;

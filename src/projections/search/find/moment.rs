@@ -4,8 +4,6 @@
 //! Invariant: nobody waits for who holds one, where the rows keep their moment (`tables`).
 //! Elsewhere: how it is taken (`overlay`), what is asked of it (`find`).
 
-
-
 use crate::projections::search::attributes::Attributes;
 use crate::projections::search::index::Searcher;
 use crate::projections::search::overlay::Dirty;

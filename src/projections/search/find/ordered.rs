@@ -184,7 +184,8 @@ impl Asked<'_> {
         });
         let (from, to) = range.unwrap_or_default();
         let text = |form: crate::projections::search::value::Form| form.as_str().to_owned();
-        let span = Span { prefix: prefix.unwrap_or_default(), from: from.map(text), to: to.map(text), descending };
+        let span =
+            Span { prefix: prefix.unwrap_or_default(), from: from.map(text), to: to.map(text), descending };
         Ok(Way { conditions, exact, span, changed })
     }
 
@@ -218,7 +219,9 @@ impl Asked<'_> {
         let Some((value, passed)) = start(&ranks, &way.span, page.skip())? else { return Ok(()) };
         page.pass(passed);
         let end = if way.span.descending { &mut way.span.to } else { &mut way.span.from };
-        way.changed.retain(|changed| changed.value().is_none_or(|of| !comes_before(of, &value, way.span.descending)));
+        way.changed.retain(|changed| {
+            changed.value().is_none_or(|of| !comes_before(of, &value, way.span.descending))
+        });
         *end = Some(value);
         Ok(())
     }
@@ -271,11 +274,7 @@ impl Asked<'_> {
 
 /// The value in which the record stands before which `skip` others stand in a span, and how many stand
 /// before that value.
-fn start(
-    ranks: &[Box<dyn Ranked + '_>],
-    span: &Span,
-    skip: u64,
-) -> Result<Option<(String, u64)>, FindError> {
+fn start(ranks: &[Box<dyn Ranked + '_>], span: &Span, skip: u64) -> Result<Option<(String, u64)>, FindError> {
     let below = match &span.from {
         Some(from) => index::rank(ranks, from.as_bytes())?,
         None => 0,

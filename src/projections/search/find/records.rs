@@ -100,11 +100,7 @@ impl Records {
 }
 
 impl Asked<'_> {
-    pub(super) fn study_hits(
-        &self,
-        studies: Vec<Id>,
-        records: &mut Records,
-    ) -> Result<Vec<Hit>, FindError> {
+    pub(super) fn study_hits(&self, studies: Vec<Id>, records: &mut Records) -> Result<Vec<Hit>, FindError> {
         let mut classes = ClassesOfStudies::of(self);
         let hit = |id| {
             let study = records.study(self, id)?;
@@ -115,11 +111,7 @@ impl Asked<'_> {
         studies.into_iter().map(hit).collect()
     }
 
-    pub(super) fn series_hits(
-        &self,
-        series: Vec<Id>,
-        records: &mut Records,
-    ) -> Result<Vec<Hit>, FindError> {
+    pub(super) fn series_hits(&self, series: Vec<Id>, records: &mut Records) -> Result<Vec<Hit>, FindError> {
         let mut classes = ClassesOfStudies::of(self);
         let hit = |id| {
             let (study, series) = records.series(self, id)?;
@@ -182,7 +174,8 @@ impl ClassesOfStudies {
                 }
             }
         }
-        let uids = numbers.into_iter().map(|number| records.name(asked, number)).filter_map(Result::transpose);
+        let uids =
+            numbers.into_iter().map(|number| records.name(asked, number)).filter_map(Result::transpose);
         let mut uids = uids.collect::<Result<Vec<_>, _>>()?;
         uids.sort_unstable();
         Ok(Some(Arc::clone(known.entry(study).or_insert(uids.into()))))

@@ -28,10 +28,14 @@ impl Asked<'_> {
                     _ => self.page(self.series_beneath(&studies, records)?, records),
                 }
             }
-            Plan::Page => self.page_of_rows(order)?.into_iter().map(|(id, row)| {
-                self.judged(level, id, &row, records)?;
-                Ok(id)
-            }).collect(),
+            Plan::Page => self
+                .page_of_rows(order)?
+                .into_iter()
+                .map(|(id, row)| {
+                    self.judged(level, id, &row, records)?;
+                    Ok(id)
+                })
+                .collect(),
             Plan::Ranked => self.records_in_order(level, Start::ByRank, records),
             Plan::Walk { order: Along::Value, .. } => self.records_in_order(level, Start::First, records),
             Plan::Walk { order: Along::Newest, rows, otherwise } => {
@@ -176,7 +180,8 @@ impl Asked<'_> {
         let by_class = self.query.order.iter().any(|by| by.by == By::On(On::SopClass));
         let class = row.as_ref().filter(|_| by_class).map(|row| records.name(self, row.class)).transpose()?;
         let class = class.flatten();
-        let rows = Rows { study: &study, series: Some(&series), instance: row.as_ref(), class: class.as_ref() };
+        let rows =
+            Rows { study: &study, series: Some(&series), instance: row.as_ref(), class: class.as_ref() };
         Ok(rows.place(&self.query.order, listed.version))
     }
 }

@@ -41,7 +41,10 @@ pub(in super::super) fn of_level(level: Level, partition: &Partition) -> Conditi
 }
 
 /// The documents of studies that it is behind on.
-pub(in super::super) fn dirty<'u>(partition: &Partition, studies: impl Iterator<Item = &'u Uid>) -> Condition {
+pub(in super::super) fn dirty<'u>(
+    partition: &Partition,
+    studies: impl Iterator<Item = &'u Uid>,
+) -> Condition {
     Condition::Any(studies.map(|study| study_term(partition, study.as_str())).collect())
 }
 
@@ -114,9 +117,9 @@ fn modalities(test: &Test) -> Sought {
                 _ => None,
             });
             // Entries with wildcards among them are left to the judge.
-            terms.collect::<Option<Vec<_>>>().map_or(Sought::at_most(Vec::new()), |terms| {
-                Sought::exactly(Condition::Any(terms))
-            })
+            terms
+                .collect::<Option<Vec<_>>>()
+                .map_or(Sought::at_most(Vec::new()), |terms| Sought::exactly(Condition::Any(terms)))
         }
         Test::Between(..)
         | Test::NameIs(_)
@@ -151,7 +154,8 @@ fn of_value(id: AttributeId, compared: Compared, test: &Test) -> Sought {
         Test::Like(glob) if compared == Compared::Name => Sought::at_most(words_like(id, glob)),
         Test::Like(glob) => Sought::exactly(like(whole, glob)),
         Test::NameIs(name) => {
-            let group = (!name.as_str().contains('=')).then(|| format!("{}{}", group_prefix(id), name.as_str()));
+            let group =
+                (!name.as_str().contains('=')).then(|| format!("{}{}", group_prefix(id), name.as_str()));
             Sought::exactly(Condition::Any([term(name.as_str())].into_iter().chain(group).collect()))
         }
         Test::Words(words) | Test::AnyWords(words) => {

@@ -8,6 +8,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tantivy::index::{SegmentId, SegmentMeta};
 use tantivy::{FutureResult, IndexWriter, Searcher};
@@ -29,10 +30,32 @@ const LEAST_REWRITTEN_DOCUMENTS: u32 = 1_000;
 #[derive(Default)]
 pub(super) struct Merging {
     running: Option<FutureResult<Option<SegmentMeta>>>,
+    began: Option<Instant>,
     made: u64,
 }
 
+impl Drop for Merging {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
 impl Merging {
+    /// Counts the merge that begins or ends.
+    fn tell(&mut self, running: bool) {
+        let began = self.began.take();
+        match began {
+            None if running => metrics::gauge!("kymo_search_merges_running").increment(1.0),
+            None => return,
+            Some(began) => {
+                metrics::gauge!("kymo_search_merges_running").decrement(1.0);
+                metrics::counter!("kymo_search_merges_total").increment(1);
+                metrics::histogram!("kymo_search_merge_seconds").record(began.elapsed().as_secs_f64());
+            }
+        }
+        self.began = running.then(Instant::now);
+    }
+
     /// Whether the merge that ran has ended since this was asked last.
     ///
     /// # Errors
@@ -44,6 +67,7 @@ impl Merging {
         };
         self.running = None;
         self.made += 1;
+        self.tell(false);
         ended?;
         Ok(true)
     }
@@ -63,6 +87,9 @@ impl Merging {
             })
             .collect();
         self.running = next_merge::<SegmentId>(&segments).map(|segments| writer.merge(&segments));
+        if self.running.is_some() {
+            self.tell(true);
+        }
     }
 
     /// How many were made, and whether one runs.
@@ -100,7 +127,9 @@ fn next_merge<Id: Copy>(segments: &[Segment<Id>]) -> Option<Vec<Id>> {
     for segment in by_size {
         let live = u64::from(segment.live().max(SMALLEST_DOCUMENTS));
         match sizes.last_mut() {
-            Some(size) if live * 100 >= u64::from(size[0].live().max(SMALLEST_DOCUMENTS)) * SAME_SIZE_PERCENT => {
+            Some(size)
+                if live * 100 >= u64::from(size[0].live().max(SMALLEST_DOCUMENTS)) * SAME_SIZE_PERCENT =>
+            {
                 size.push(segment);
             }
             _ => sizes.push(vec![segment]),
@@ -134,7 +163,10 @@ mod tests {
             (vec![(1, 0); 7], None),
             (vec![(1, 0); 8], Some((0..8).collect())),
             // All below the smallest size are of one.
-            (vec![(9_999, 0), (1, 0), (5, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 0)], Some((0..8).collect())),
+            (
+                vec![(9_999, 0), (1, 0), (5, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 0)],
+                Some((0..8).collect()),
+            ),
             // A large one is not drawn in.
             ([vec![(1_000_000, 0)], vec![(10, 0); 8]].concat(), Some((1..9).collect())),
             ([vec![(80_000, 0); 8], vec![(10, 0); 7]].concat(), Some((0..8).collect())),
@@ -177,7 +209,12 @@ mod tests {
             while let Some(merged) = next_merge(&segments(&of)) {
                 let documents = merged.iter().map(|at| of[*at].0 - of[*at].1).sum();
                 written += u64::from(documents);
-                of = of.into_iter().enumerate().filter(|(at, _)| !merged.contains(at)).map(|(_, s)| s).collect();
+                of = of
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(at, _)| !merged.contains(at))
+                    .map(|(_, s)| s)
+                    .collect();
                 of.push((documents, 0));
             }
             assert!(of.len() <= 32, "{} segments", of.len());

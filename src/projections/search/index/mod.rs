@@ -13,6 +13,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tantivy::directory::MmapDirectory;
@@ -245,7 +246,16 @@ impl Index {
             .build();
         let writer: IndexWriter = index.writer_with_options(options)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        Ok(Self { writer, reader, fields, log, cursor, fresh: false, merging: Merging::default(), ranks: Arc::default() })
+        Ok(Self {
+            writer,
+            reader,
+            fields,
+            log,
+            cursor,
+            fresh: false,
+            merging: Merging::default(),
+            ranks: Arc::default(),
+        })
     }
 
     /// The documents say what the rows said when they were the view up to here, but for studies touched since.
@@ -290,6 +300,7 @@ impl Index {
         let payload = Payload { format: format(), log: self.log, cursor };
         let payload = serde_json::to_string(&payload).map_err(|error| Error::Damaged(error.to_string()))?;
         let Self { writer, reader, .. } = self;
+        let began = Instant::now();
         guarded(|| {
             let mut prepared = writer.prepare_commit()?;
             prepared.set_payload(&payload);
@@ -297,6 +308,7 @@ impl Index {
             reader.reload()?;
             Ok::<_, Error>(())
         })?;
+        metrics::histogram!("kymo_search_commit_seconds").record(began.elapsed().as_secs_f64());
         self.cursor = cursor;
         self.fresh = false;
         Ok(self.searcher())
@@ -343,11 +355,7 @@ pub(super) fn newest(
 ///
 /// # Errors
 /// The budget is spent, or the index damaged.
-pub(super) fn count(
-    searcher: &Searcher,
-    conditions: &Conditions,
-    budget: &Budget,
-) -> Result<Counted, Error> {
+pub(super) fn count(searcher: &Searcher, conditions: &Conditions, budget: &Budget) -> Result<Counted, Error> {
     guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.count(budget))
 }
 

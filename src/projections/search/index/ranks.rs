@@ -158,7 +158,8 @@ impl Counts {
 
     fn of(reader: &SegmentReader, question: &Question, budget: &Budget) -> Result<Self, Error> {
         let set = Conditions { all: vec![Condition::term(question.set.clone())], but: Vec::new() };
-        let mut counts = Self { first: 0, before: vec![0], places: vec![NO_VALUE; reader.max_doc() as usize] };
+        let mut counts =
+            Self { first: 0, before: vec![0], places: vec![NO_VALUE; reader.max_doc() as usize] };
         let Some(matching) = Matching::of(reader, &set, budget)? else { return Ok(counts) };
         let matching = matching.gather(budget)?;
         let weights = reader.fast_fields().u64(WEIGHT)?;
@@ -231,9 +232,8 @@ impl Ranks {
         budget: &Budget,
     ) -> Result<Arc<Counts>, Error> {
         let (segment, deleted) = (reader.segment_id(), reader.num_deleted_docs());
-        let is_it = |kept: &Kept| {
-            kept.segment == segment && kept.deleted == deleted && kept.question == *question
-        };
+        let is_it =
+            |kept: &Kept| kept.segment == segment && kept.deleted == deleted && kept.question == *question;
         {
             let mut kept = self.0.lock();
             if let Some(known) = kept.iter().position(is_it).and_then(|at| kept.remove(at)) {

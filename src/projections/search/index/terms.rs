@@ -45,7 +45,10 @@ pub(in super::super) enum Keep {
     /// A value of this form.
     Like(Glob),
     /// A word that holds this, or ends so.
-    Word { piece: String, ends: bool },
+    Word {
+        piece: String,
+        ends: bool,
+    },
 }
 
 impl Keep {
@@ -91,7 +94,8 @@ impl Condition {
             }
             Self::Span { prefix, from, to, keep } => {
                 let last = || LAST_CHARACTER.to_string();
-                let ends = [from.clone(), to.clone().unwrap_or_else(last)].map(|end| format!("{prefix}{end}"));
+                let ends =
+                    [from.clone(), to.clone().unwrap_or_else(last)].map(|end| format!("{prefix}{end}"));
                 let range = inverted.terms().range().ge(ends[0].as_bytes()).le(ends[1].as_bytes());
                 let mut stream = range.into_stream()?;
                 let mut passed = 0;

@@ -2,8 +2,6 @@
 //!
 //! Elsewhere: when they change (`overlay`).
 
-
-
 use super::dirty::Dirty;
 use crate::base::Position;
 use crate::projections::search::index::Searcher;

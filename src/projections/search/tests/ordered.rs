@@ -93,9 +93,16 @@ impl Said {
 
 fn said() -> impl Strategy<Value = Said> {
     let of = |list: usize| 0..list;
-    (of(4), of(5), of(3), of(3), of(4), of(4)).prop_map(|(date, name, id, modality, series_number, instance_number)| {
-        Said { date, name, id, modality, series_number, instance_number }
-    })
+    (of(4), of(5), of(3), of(3), of(4), of(4)).prop_map(
+        |(date, name, id, modality, series_number, instance_number)| Said {
+            date,
+            name,
+            id,
+            modality,
+            series_number,
+            instance_number,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -167,12 +174,18 @@ impl Archive {
             values
         };
         match level {
-            Level::Study => {
-                self.studies.iter().map(|(study, row)| (study_uid(*study), row.made, row.values.clone())).collect()
-            }
+            Level::Study => self
+                .studies
+                .iter()
+                .map(|(study, row)| (study_uid(*study), row.made, row.values.clone()))
+                .collect(),
             Level::Series => {
                 let item = |(at, row): (&(usize, usize), &Record)| {
-                    (format!("{}/{}", study_uid(at.0), series_uid(at.0, at.1)), row.made, of_series(at.0, at.1))
+                    (
+                        format!("{}/{}", study_uid(at.0), series_uid(at.0, at.1)),
+                        row.made,
+                        of_series(at.0, at.1),
+                    )
                 };
                 self.series.iter().map(item).collect()
             }
@@ -240,7 +253,13 @@ struct Question {
 
 fn question() -> impl Strategy<Value = Question> {
     let level = select(vec![Level::Study, Level::Series, Level::Instance]);
-    (level, vec((0..KEYWORDS.len(), any::<bool>()), 0..3), vec(0..FILTERS.len(), 0..3), 0..20_usize, 1..8_usize)
+    (
+        level,
+        vec((0..KEYWORDS.len(), any::<bool>()), 0..3),
+        vec(0..FILTERS.len(), 0..3),
+        0..20_usize,
+        1..8_usize,
+    )
         .prop_map(|(level, mut order, mut filters, offset, limit)| {
             order.retain(|(at, _)| KEYWORDS[*at].1 <= level);
             order.sort_unstable();
@@ -319,9 +338,8 @@ impl Question {
                 if KEYWORDS[*first].1 < Level::Instance {
                     plans.push(walk(Along::Value, None, None));
                 }
-                let in_range = |at: &usize| {
-                    FILTERS[*at].0 == KEYWORDS[*first].0 && FILTERS[*at].1.contains('-')
-                };
+                let in_range =
+                    |at: &usize| FILTERS[*at].0 == KEYWORDS[*first].0 && FILTERS[*at].1.contains('-');
                 if KEYWORDS[*first].1 < Level::Instance && self.filters.iter().all(in_range) {
                     plans.push(Plan::Ranked);
                 }
