@@ -159,7 +159,8 @@ fn instances_are_listed_in_the_order_of_their_values_near_and_far() {
     let mut world = World::new();
     world.stored(0, 300);
     let date = format!("{:08X}", extended_tag(VR::DA, Level::Instance, true));
-    let numbers: fn(&Kept) -> Option<String> = |kept| kept.number.map(|number| format!("{:03}", number + 100));
+    let numbers: fn(&Kept) -> Option<String> =
+        |kept| kept.number.map(|number| format!("{:03}", number + 100));
     let dates: fn(&Kept) -> Option<String> = |kept| kept.date.clone();
     for (attribute, value, range) in [
         ("InstanceNumber", numbers, None),
@@ -181,9 +182,11 @@ fn instances_are_listed_in_the_order_of_their_values_near_and_far() {
                 .map(|Kept { key, .. }| format!("{}/{}/{}", key.study, key.series, key.instance))
                 .collect();
             let order = format!("{}{attribute}", if descending { "-" } else { "" });
-            for (offset, limit) in [(0, 200), (0, 3), (17, 30), (150, 60), (wanted.len() - 1, 5), (9_999, 5)] {
+            for (offset, limit) in [(0, 200), (0, 3), (17, 30), (150, 60), (wanted.len() - 1, 5), (9_999, 5)]
+            {
                 let (offset_text, limit_text) = (offset.to_string(), limit.to_string());
-                let mut asked = vec![("orderby", order.as_str()), ("offset", &offset_text), ("limit", &limit_text)];
+                let mut asked =
+                    vec![("orderby", order.as_str()), ("offset", &offset_text), ("limit", &limit_text)];
                 asked.extend(range.map(|(text, ..)| (attribute, text)));
                 let page: Vec<_> = wanted.iter().skip(offset).take(limit).cloned().collect();
                 assert_eq!(world.found(&Resource::AllInstances, &asked), page, "{asked:?}");
