@@ -216,7 +216,8 @@ impl Node {
         opener.begin(&archive, &report).await?;
         let source = Arc::new(Commits(archive.clone()));
         let search =
-            Search::open(&folders.views(), report.log, config.tables, source).map_err(StartError::Search)?;
+            Search::open_within(&folders.views(), report.log, config.tables, config.search_time, source)
+                .map_err(StartError::Search)?;
         let found = search.found().await;
         match found.0.checked_sub(1).map(Position).filter(|_| found > report.tail) {
             None => {}

@@ -210,6 +210,11 @@ pub struct Given {
     #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
     stop_wait: Option<Duration>,
 
+    /// How long one search may take, or else it is answered 413 [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none", default)]
+    search_time: Option<Duration>,
+
     /// What keeps the rows of state and views; with another they are made anew from the log [default: fjall]
     #[arg(long, value_name = "ENGINE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,6 +336,8 @@ pub struct Config {
     pub sweep_every: Duration,
     /// How the rows of state and views are kept.
     pub tables: Keeping,
+    /// How long one search may take.
+    pub search_time: Duration,
     /// Of the archive room.
     pub archive: archive::Settings,
     /// Of the log room.
@@ -414,6 +421,7 @@ impl Given {
             keep_released: self.keep_released.unwrap_or(Keep::For(Duration::from_secs(3 * 24 * 3600))),
             sweep_every: nonzero("sweep-every", self.sweep_every, Duration::from_secs(180))?,
             tables,
+            search_time: nonzero("search-time", self.search_time, Duration::from_secs(2))?,
             kafka: self.kafka.checked(self.log()?.segment_bytes, self.archive()?.record_bytes)?,
             archive: self.archive()?,
             log: self.log()?,
@@ -447,6 +455,7 @@ mod tests {
             (&["--max-parts", "0"], "'max-parts'"),
             (&["--max-depth", "64"], "'max-depth'"),
             (&["--cache", "0B"], "'cache'"),
+            (&["--search-time", "0s"], "'search-time'"),
             (&["--max-record", "1KiB"], "'max-record'"),
             (&["--blobs", "gs://bucket"], "'blobs'"),
             (&["--etag", "strict"], "'etag'"),

@@ -68,14 +68,13 @@ impl Place {
         }
     }
 
-    /// Of broad queries. Where rows know only the present, writers wait for a query.
-    fn limits(&self) -> Limits {
-        match self {
-            Self::Folder { keeping: Keeping { engine: Engine::Sled, .. }, .. } => {
-                Limits { time: WRITERS_WAIT, ..BROAD }
-            }
-            Self::Memory | Self::Folder { .. } => BROAD,
-        }
+    /// Of broad queries that may take so long. Where rows know only the present, writers wait for a query.
+    fn limits(&self, longest: Duration) -> Limits {
+        let time = match self {
+            Self::Folder { keeping: Keeping { engine: Engine::Sled, .. }, .. } => longest.min(WRITERS_WAIT),
+            Self::Memory | Self::Folder { .. } => longest,
+        };
+        Limits { time, ..BROAD }
     }
 
     /// The generations that the file names. The folders of others are left from what did not end, and go.
@@ -204,12 +203,17 @@ pub(super) struct Views {
 
 impl Views {
     pub(super) fn open(place: Place, source: Arc<dyn CommitSource>) -> io::Result<Self> {
-        let generations = place.generations()?;
+let generations = place.generations()?;
         let current = RwLock::new(Arc::new(place.start(generations.answers, Arc::clone(&source))?));
-        let rooms = Rooms::new(place.limits());
+        let rooms = Rooms::new(place.limits(BROAD.time));
         let (successor, maker, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let generations = Mutex::new(generations);
         Ok(Self { place, source, rooms, current, generations, successor, maker, closing })
+    }
+
+    /// The same, where a broad query may take so long.
+    pub(super) fn within(self, longest: Duration) -> Self {
+        Self { rooms: Rooms::new(self.place.limits(longest)), ..self }
     }
 
     /// The view that answers.

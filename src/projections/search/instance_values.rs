@@ -20,7 +20,7 @@ use super::attributes::AttributeId;
 use super::rows::{Id, damaged, decode, encode, last_number, read};
 use crate::base::Partition;
 use crate::tables::keys::{Key, after_prefix};
-use crate::tables::{self, Batch, Read};
+use crate::tables::{self, Batch, Read, Reader};
 
 /// Rows behind one fence.
 const MOST_ROWS: u64 = 4_096;
@@ -63,6 +63,8 @@ pub(super) struct Fence {
 pub(super) struct Hints(Mutex<BTreeMap<AttributeId, HashMap<Partition, Places>>>);
 
 type Places = BTreeSet<Vec<u8>>;
+
+type RowIter<'r> = Box<dyn Iterator<Item = Result<tables::Row, tables::Error>> + 'r>;
 
 impl Hints {
     fn nearest(&self, of: ByValue<'_>, place: &[u8]) -> Option<Vec<u8>> {
@@ -275,12 +277,65 @@ impl<'p> ByValue<'p> {
         rows: &'r impl Read,
         between: &Between,
         skip: u64,
-    ) -> Result<Box<dyn Iterator<Item = Result<Valued, tables::Error>> + 'r>, tables::Error> {
-        if skip == 0 {
-            return Ok(Box::new(self.walk(rows, between)));
-        }
+    ) -> Result<impl Iterator<Item = Result<Valued, tables::Error>> + 'r, tables::Error> {
         let (from, to) = self.keys(between);
-        let mut left = self.rank_of_key(rows, &from)?.saturating_add(skip);
+        Ok(self.behind(rows, &from, &to, skip)?.map(valued))
+    }
+
+    /// The same from the greatest value down; those of one value newest first, too.
+    pub(super) fn walk_down_from<'r>(
+        self,
+        rows: &'r Reader<'_>,
+        between: &Between,
+        skip: u64,
+    ) -> Result<impl Iterator<Item = Result<Valued, tables::Error>> + 'r, tables::Error>
+    where
+        'p: 'r,
+    {
+        let (from, mut to) = self.keys(between);
+        let mut within = 0;
+        if skip > 0 {
+            let (first, end) = (self.rank_of_key(rows, &from)?, self.rank_of_key(rows, &to)?);
+            let row = match (end - first).checked_sub(skip.saturating_add(1)) {
+                None => None,
+                Some(index) => self.behind(rows, &from, &to, index)?.next().transpose()?,
+            };
+            // Without it the page is behind the last row.
+            to = from.clone();
+            if let Some((key, _)) = row {
+                let value = value_of(&key)?;
+                to = after_prefix(value).expect("a key begins with a letter");
+                within = skip - (end - self.rank_of_key(rows, &to)?);
+            }
+        }
+        let mut of_value: Option<RowIter<'r>> = None;
+        let mut next = move || -> Result<Option<Valued>, tables::Error> {
+            loop {
+                if let Some(row) = of_value.as_mut().and_then(Iterator::next) {
+                    return valued(row).map(Some);
+                }
+                let last = rows.range_back(Bound::Included(&from), Bound::Excluded(&to)).next();
+                let Some((key, _)) = last.transpose()? else { return Ok(None) };
+                let value = value_of(&key)?.to_vec();
+                of_value = Some(self.behind(rows, &value, &to, std::mem::take(&mut within))?);
+                to = value;
+            }
+        };
+        Ok(std::iter::from_fn(move || next().transpose()))
+    }
+
+    /// The rows between two keys without the first `skip`, which are counted.
+    fn behind<'r>(
+        self,
+        rows: &'r impl Read,
+        from: &[u8],
+        to: &[u8],
+        skip: u64,
+    ) -> Result<RowIter<'r>, tables::Error> {
+        if skip == 0 {
+            return Ok(rows.range(Bound::Included(from), Bound::Excluded(to)));
+        }
+        let mut left = self.rank_of_key(rows, from)?.saturating_add(skip);
         let mut begin = None;
         for (at, fence) in self.fences(rows)? {
             if fence.rows > left {
@@ -290,9 +345,9 @@ impl<'p> ByValue<'p> {
             left -= fence.rows;
         }
         // Behind the last row nothing is left.
-        let begin = begin.unwrap_or_else(|| to.clone());
+        let begin = begin.unwrap_or_else(|| to.to_vec());
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        Ok(Box::new(rows.range(Bound::Included(&begin), Bound::Excluded(&to)).skip(left).map(valued)))
+        Ok(Box::new(rows.range(Bound::Included(&begin), Bound::Excluded(to)).skip(left)))
     }
 
     /// How many rows lie before a key. Walks the rows behind one fence.
@@ -340,6 +395,12 @@ impl<'p> ByValue<'p> {
     }
 }
 
+/// A key without the version at its end: the beginning of the keys of all rows with its value.
+fn value_of(key: &[u8]) -> Result<&[u8], tables::Error> {
+    let value = key.split_last_chunk::<8>().map(|(value, _)| value);
+    value.ok_or_else(|| damaged("a key is too short"))
+}
+
 fn valued(row: Result<tables::Row, tables::Error>) -> Result<Valued, tables::Error> {
     let (key, series) = row?;
     Ok(Valued { version: last_number(&key)?, series: decode(&series)? })
@@ -384,6 +445,10 @@ mod tests {
         assert_eq!(versions(of.walk(&reader, between).collect()), wanted);
         let far = versions(of.walk_from(&reader, between, skip).unwrap().collect());
         assert_eq!(far, wanted[wanted.len().min(skip as usize)..]);
+        let mut down: Vec<_> = sorted.iter().filter(|(form, _)| within(form)).collect();
+        down.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+        let down: Vec<_> = down.into_iter().skip(skip as usize).map(|(_, version)| !version).collect();
+        assert_eq!(versions(of.walk_down_from(&reader, between, skip).unwrap().collect()), down);
         let count = of.count(&reader, between).unwrap();
         assert_eq!(count, wanted.len() as u64);
         assert!((count..=count + 2 * MOST_ROWS).contains(&of.at_most(&reader, between).unwrap()));

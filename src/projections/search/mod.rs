@@ -21,6 +21,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use self::beside::{Place, Views};
+use self::budget::BROAD;
 use super::CommitSource;
 use super::runner::{self, Behind};
 use crate::base::Position;
@@ -127,8 +128,22 @@ impl Search {
         keeping: Keeping,
         source: Arc<dyn CommitSource>,
     ) -> std::io::Result<Self> {
+        Self::open_within(folder, log, keeping, BROAD.time, source)
+    }
+
+    /// The same, where one query may take as long as `longest`.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_within(
+        folder: &Path,
+        log: Uuid,
+        keeping: Keeping,
+        longest: Duration,
+        source: Arc<dyn CommitSource>,
+    ) -> std::io::Result<Self> {
         let place = Place::Folder { path: folder.to_owned(), log, keeping };
-        Views::open(place, source).map(|views| Self(Arc::new(views)))
+        Views::open(place, source).map(|views| Self(Arc::new(views.within(longest))))
     }
 
     /// The same without files.

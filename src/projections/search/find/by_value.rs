@@ -8,11 +8,14 @@
 use super::FindError;
 use super::asked::{Asked, Listed};
 use super::records::Records;
-use crate::projections::search::attributes::Level;
+use crate::projections::search::attributes::{AttributeId, Level};
+use crate::projections::search::counts::{self, Order};
 use crate::projections::search::instance_values::{Between, ByValue, Valued};
 use crate::projections::search::matching::{Filter, On, Test};
 use crate::projections::search::query::{By, OrderBy};
+use crate::projections::search::rows::{VersionRow, decode, last_number};
 use crate::projections::search::value::Form;
+use crate::tables::{self, Read};
 
 /// With at most so many candidates they are gathered.
 const FEW: u64 = 20_000;
@@ -70,35 +73,66 @@ impl<'q> Asked<'q> {
     }
 
     /// The page of instances in the order of a value of theirs, nothing else asked than its range; `None` when
-    /// the page cannot be reached so.
-    pub(super) fn by_own_value(&self, records: &mut Records) -> Result<Option<Vec<Listed>>, FindError> {
-        let [OrderBy { by: By::On(On::Value(id)), level: Level::Instance, descending: false, .. }] =
+    /// more is asked.
+    pub(super) fn by_own_value(&self) -> Result<Option<Vec<Listed>>, FindError> {
+        let [OrderBy { by: By::On(On::Value(id)), level: Level::Instance, descending, .. }] =
             self.query.order.as_slice()
         else {
             return Ok(None);
         };
-        let by_value = ByValue::of(self.partition, *id);
         let between = match self.filters {
             [] => Between::default(),
-            [filter] if filter.on == On::Value(*id) => match between(&filter.test).pop() {
-                Some(between) => between,
-                None => return Ok(None),
-            },
+            [Filter { on: On::Value(of), test: test @ Test::Between(..), .. }] if of == id => {
+                between(test).swap_remove(0)
+            }
             _ => return Ok(None),
         };
-        // Behind those with a value come those without.
-        let with_value = by_value.count(&self.moment.rows, &between)?;
-        if with_value < self.query.need() as u64 && self.filters.is_empty() {
-            return Ok(None);
-        }
-        let mut page = Vec::new();
-        for valued in by_value.walk_from(&self.moment.rows, &between, self.query.offset as u64)? {
-            if page.len() == self.query.limit {
-                break;
-            }
-            page.extend(self.listed(valued?, records)?);
+        let (by_value, rows) = (ByValue::of(self.partition, *id), &self.moment.rows);
+        let (offset, limit) = (self.query.offset as u64, self.query.limit);
+        let listed = |valued: Result<Valued, tables::Error>| {
+            self.budget.row()?;
+            let Valued { version, series } = valued?;
+            Ok(Listed { version, series })
+        };
+        let page: Result<Vec<_>, FindError> = match descending {
+            true => by_value.walk_down_from(rows, &between, offset)?.take(limit).map(listed).collect(),
+            false => by_value.walk_from(rows, &between, offset)?.take(limit).map(listed).collect(),
+        };
+        let mut page = page?;
+        if self.filters.is_empty() && page.len() < limit {
+            let with_value = by_value.count(rows, &between)?;
+            self.add_without_value(*id, offset.saturating_sub(with_value), &mut page)?;
         }
         Ok(Some(page))
+    }
+
+    /// Fills a page with the instances that have no value, newest first, but for the first `skip` of them.
+    fn add_without_value(
+        &self,
+        id: AttributeId,
+        mut skip: u64,
+        page: &mut Vec<Listed>,
+    ) -> Result<(), FindError> {
+        let rows = &self.moment.rows;
+        let all = counts::all(rows, Order::Instances, self.partition)?;
+        let mut left = all.saturating_sub(ByValue::of(self.partition, id).count(rows, &Between::default())?);
+        for row in rows.prefix(&Order::Instances.rows(self.partition).build()) {
+            if left == 0 || page.len() == self.query.limit {
+                break;
+            }
+            let (row_key, row) = row?;
+            let VersionRow { series, .. } = decode(&row)?;
+            let listed = Listed { version: last_number(&row_key)?, series };
+            if self.instance_row(listed)?.values.first(id).is_some() {
+                continue;
+            }
+            left -= 1;
+            match skip {
+                0 => page.push(listed),
+                _ => skip -= 1,
+            }
+        }
+        Ok(())
     }
 
     fn candidates_of(&self, filter: &Filter) -> Result<Option<Candidates<'q>>, FindError> {

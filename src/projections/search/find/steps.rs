@@ -100,7 +100,7 @@ impl Asked<'_> {
                 Some(page) => Ok(page),
                 None => self.page_of_walked(records),
             },
-            Plan::Values => match self.by_own_value(records)? {
+            Plan::Values => match self.by_own_value()? {
                 Some(page) => Ok(page),
                 None => self.page_of_walked(records),
             },

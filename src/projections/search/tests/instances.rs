@@ -155,6 +155,47 @@ fn instances_are_found_by_their_values_at_once_and_from_the_index() {
 }
 
 #[test]
+fn instances_are_listed_in_the_order_of_their_values_near_and_far() {
+    let mut world = World::new();
+    world.stored(0, 300);
+    let date = format!("{:08X}", extended_tag(VR::DA, Level::Instance, true));
+    let numbers: fn(&Kept) -> Option<String> =
+        |kept| kept.number.map(|number| format!("{:03}", number + 100));
+    let dates: fn(&Kept) -> Option<String> = |kept| kept.date.clone();
+    for (attribute, value, range) in [
+        ("InstanceNumber", numbers, None),
+        (date.as_str(), dates, None),
+        (date.as_str(), dates, Some(("20240104-20240118", "20240104", "20240118"))),
+    ] {
+        for descending in [false, true] {
+            let mut wanted: Vec<_> = world.kept.iter().rev().cloned().collect();
+            if let Some((_, from, to)) = range {
+                wanted.retain(|kept| value(kept).is_some_and(|date| from <= &*date && &*date <= to));
+            }
+            wanted.sort_by(|one, other| match (value(one), value(other)) {
+                (Some(one), Some(other)) if descending => other.cmp(&one),
+                (Some(one), Some(other)) => one.cmp(&other),
+                (one, other) => one.is_none().cmp(&other.is_none()),
+            });
+            let wanted: Vec<_> = wanted
+                .into_iter()
+                .map(|Kept { key, .. }| format!("{}/{}/{}", key.study, key.series, key.instance))
+                .collect();
+            let order = format!("{}{attribute}", if descending { "-" } else { "" });
+            for (offset, limit) in [(0, 200), (0, 3), (17, 30), (150, 60), (wanted.len() - 1, 5), (9_999, 5)]
+            {
+                let (offset_text, limit_text) = (offset.to_string(), limit.to_string());
+                let mut asked =
+                    vec![("orderby", order.as_str()), ("offset", &offset_text), ("limit", &limit_text)];
+                asked.extend(range.map(|(text, ..)| (attribute, text)));
+                let page: Vec<_> = wanted.iter().skip(offset).take(limit).cloned().collect();
+                assert_eq!(world.found(&Resource::AllInstances, &asked), page, "{asked:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lists_of_uids_find_any_of_them() {
     let mut world = World::new();
     world.stored(0, 120);
