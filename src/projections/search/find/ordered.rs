@@ -6,18 +6,21 @@
 //! Invariant: a record comes once: with its first value, or at the end.
 //! Elsewhere: the values themselves (`index`), where a record stands among others (`sort`).
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::FindError;
 use super::asked::{Asked, Listed};
 use super::records::Records;
 use crate::projections::search::attributes::Level;
+use crate::projections::search::counts::Order;
 use crate::projections::search::index::{
     self, Condition, Conditions, Counted, Group, Loose, Question, Ranked, Span,
 };
 use crate::projections::search::matching::{Test, judge};
-use crate::projections::search::query::By;
-use crate::projections::search::rows::Id;
+use crate::projections::search::plan::MERGED_SERIES;
+use crate::projections::search::query::{By, SearchQuery};
+use crate::projections::search::rows::{Id, VersionRow, decode};
 use crate::projections::search::sort::{Page, Place, Sorted};
 
 /// With which value a page begins.
@@ -157,6 +160,7 @@ impl Asked<'_> {
                 }
             }
             let listed = match query.order.len() {
+                1 if series.len() > MERGED_SERIES => self.newest_among(&series, page.need())?,
                 1 => self.merged_newest(&series, page.need(), records)?,
                 _ => {
                     let mut sorted = Sorted::of(page.need());
@@ -170,6 +174,18 @@ impl Asked<'_> {
             Ok(if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(page.items)
+    }
+
+    /// The newest `need` instances of very many series: all of the partition's are walked.
+    fn newest_among(&self, series: &[Id], need: usize) -> Result<Vec<Listed>, FindError> {
+        let series: HashSet<Id> = series.iter().copied().collect();
+        let query = &SearchQuery { offset: 0, limit: need, ..self.query.clone() };
+        let asked = Asked { query, ..*self };
+        let found = asked.walked(Order::Instances, None, |version, row| {
+            let listed = Listed { version, series: decode::<VersionRow>(row)?.series };
+            Ok((series.contains(&listed.series) && self.is_match(listed)?).then_some(listed))
+        })?;
+        Ok(found.unwrap_or_default())
     }
 
     fn way(&self, level: Level, records: &mut Records) -> Result<Way, FindError> {

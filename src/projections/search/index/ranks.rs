@@ -3,8 +3,8 @@
 //!
 //! For a segment and an attribute it is counted once how many documents stand before each value; the sum
 //! over the segments, found by binary search in their dictionaries, is the rank of any value.
-//! Invariant: ranks are of documents that were live in the segment when they were counted; a segment of
-//! which more is deleted is counted again. Documents of studies that changed since are taken off.
+//! Invariant: what is counted was live then; what is deleted since, and what is of studies that changed, is
+//! taken off for each query. A segment of which much is deleted since is counted again.
 //! Elsewhere: the values themselves (`values`), records that changed since (`sort`).
 
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ use crate::projections::search::folding::LAST_CHARACTER;
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
 /// Terms between two charges of the budget.
 const TERMS_PER_CHARGE: u64 = 256;
+/// A segment of which more than one in so many is deleted since it was counted is counted again.
+const DELETED_SINCE: u32 = 32;
 /// Stands for a document without a value.
 const NO_VALUE: u32 = u32::MAX;
 
@@ -149,6 +151,8 @@ struct Counts {
     before: Vec<u32>,
     /// The place of each document's value.
     places: Vec<u32>,
+    /// Documents that were deleted when they were counted.
+    deleted: u32,
 }
 
 impl Counts {
@@ -158,8 +162,8 @@ impl Counts {
 
     fn of(reader: &SegmentReader, question: &Question, budget: &Budget) -> Result<Self, Error> {
         let set = Conditions { all: vec![Condition::term(question.set.clone())], but: Vec::new() };
-        let mut counts =
-            Self { first: 0, before: vec![0], places: vec![NO_VALUE; reader.max_doc() as usize] };
+        let (places, deleted) = (vec![NO_VALUE; reader.max_doc() as usize], reader.num_deleted_docs());
+        let mut counts = Self { first: 0, before: vec![0], places, deleted };
         let Some(matching) = Matching::of(reader, &set, budget)? else { return Ok(counts) };
         let matching = matching.gather(budget)?;
         let weights = reader.fast_fields().u64(WEIGHT)?;
@@ -193,7 +197,6 @@ fn too_many() -> Error {
 
 struct Kept {
     segment: SegmentId,
-    deleted: u32,
     question: Question,
     counts: Arc<Counts>,
 }
@@ -231,22 +234,28 @@ impl Ranks {
         question: &Question,
         budget: &Budget,
     ) -> Result<Arc<Counts>, Error> {
-        let (segment, deleted) = (reader.segment_id(), reader.num_deleted_docs());
-        let is_it =
-            |kept: &Kept| kept.segment == segment && kept.deleted == deleted && kept.question == *question;
+        let segment = reader.segment_id();
+        let is_it = |kept: &Kept| kept.segment == segment && kept.question == *question;
+        // Of a reader older than the counts more is live than was counted.
+        let serve = |counts: &Counts| {
+            let since = reader.num_deleted_docs().checked_sub(counts.deleted);
+            since.is_some_and(|since| since <= reader.max_doc() / DELETED_SINCE)
+        };
         {
             let mut kept = self.0.lock();
             if let Some(known) = kept.iter().position(is_it).and_then(|at| kept.remove(at)) {
                 let counts = Arc::clone(&known.counts);
                 kept.push_front(known);
-                return Ok(counts);
+                if serve(&counts) {
+                    return Ok(counts);
+                }
             }
         }
         let counts = Arc::new(Counts::of(reader, question, budget)?);
         let mut kept = self.0.lock();
-        kept.retain(|kept| kept.segment != segment || kept.deleted == deleted);
+        kept.retain(|kept| !is_it(kept));
         let (question, counted) = (question.clone(), Arc::clone(&counts));
-        kept.push_front(Kept { segment, deleted, question, counts: counted });
+        kept.push_front(Kept { segment, question, counts: counted });
         let mut bytes = 0;
         kept.retain(|kept| {
             bytes += kept.counts.bytes();
@@ -265,11 +274,19 @@ fn gone(
     changed: &Condition,
     budget: &Budget,
 ) -> Result<Vec<(u32, u64)>, Error> {
+    let mut documents: Vec<DocId> = Vec::new();
+    if reader.num_deleted_docs() > counts.deleted {
+        documents.extend((0..reader.max_doc()).filter(|document| reader.is_deleted(*document)));
+    }
     let set = Conditions { all: vec![changed.clone()], but: Vec::new() };
-    let Some(matching) = Matching::of(reader, &set, budget)? else { return Ok(Vec::new()) };
+    if let Some(matching) = Matching::of(reader, &set, budget)? {
+        // Live ones only.
+        documents.extend(matching.walk(None)?);
+    }
+    charge(budget, documents.len() as u64)?;
     let weights = reader.fast_fields().u64(WEIGHT)?;
     let weight = |document: DocId| if question.weighed { weights.first(document).unwrap_or(0) } else { 1 };
-    let places = matching.walk(None)?.map(|document| (counts.places[document as usize], weight(document)));
+    let places = documents.into_iter().map(|document| (counts.places[document as usize], weight(document)));
     let mut gone: Vec<_> = places.filter(|(place, _)| *place != NO_VALUE).collect();
     gone.sort_unstable();
     let mut total = 0;
