@@ -164,10 +164,9 @@ fn read(given: &mpsc::Sender<Vec<Bytes>>) {
             input.read_exact(&mut file).expect("a file is as long as it says");
             files.push(Bytes::from(file));
         }
-        if files.len() == FILES_AT_ONCE || (!more && !files.is_empty()) {
-            if given.blocking_send(std::mem::take(&mut files)).is_err() {
-                return;
-            }
+        let full = files.len() == FILES_AT_ONCE || (!more && !files.is_empty());
+        if full && given.blocking_send(std::mem::take(&mut files)).is_err() {
+            return;
         }
         if !more {
             return;

@@ -522,8 +522,9 @@ async fn a_whole_slide_client_finds_the_instances_of_a_slide_and_their_transfer_
                 (value(item, "00080018"), value(item, "00083002"))
             })
             .collect();
+        // The syntax it is stored in comes first, then those it can be had in.
         let newest_first = [
-            (json!(["1.4.2"]), json!(["1.2.840.10008.1.2"])),
+            (json!(["1.4.2"]), json!(["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])),
             (json!(["1.4.1"]), json!(["1.2.840.10008.1.2.1"])),
         ];
         assert_eq!(told, newest_first, "{path}");
