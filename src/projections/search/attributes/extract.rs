@@ -93,11 +93,11 @@ impl<'de> Visitor<'de> for DatasetVisitor<'_> {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(want) if want.items.is_empty() => {
                     let text = map.next_value::<Element>()?.text();
-                    extracted.set(self.0, want, text);
+                    extracted.set(self.0, want, text.as_deref());
                 }
                 Some(want) => {
                     let items = map.next_value_seed(SequenceSeed(&want.items))?;
-                    extracted.set_items(self.0, want, items);
+                    extracted.set_items(self.0, want, &items);
                 }
             }
         }
@@ -132,16 +132,16 @@ impl Extracted {
         }
     }
 
-    fn set(&mut self, attributes: &Attributes, want: &Want, text: Option<String>) {
+    fn set(&mut self, attributes: &Attributes, want: &Want, text: Option<&str>) {
         for attribute in want.values.iter().filter_map(|id| attributes.get(*id)) {
-            if let Some(value) = text.as_deref().and_then(|text| kept(attribute.compared(), text)) {
+            if let Some(value) = text.and_then(|text| kept(attribute.compared(), text)) {
                 self.of(attribute.level).set(attribute.id, vec![Some(value)]);
             }
         }
     }
 
     /// The items of a sequence, each with the texts of the wanted elements in their order.
-    fn set_items(&mut self, attributes: &Attributes, want: &Want, items: Vec<Vec<Option<String>>>) {
+    fn set_items(&mut self, attributes: &Attributes, want: &Want, items: &[Vec<Option<String>>]) {
         let all = want.items.iter().filter_map(|(_, id)| attributes.get(*id));
         let columns = all.enumerate().map(|(at, attribute)| {
             let kept = |item: &Vec<Option<String>>| kept(attribute.compared(), item[at].as_deref()?);

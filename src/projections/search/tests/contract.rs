@@ -9,6 +9,7 @@ use crate::projections::search::{
     Asking, Attributes, QueryError, Resource, SearchQuery, Version, Wants, compose, fields_for,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it where they name it")]
 fn refused(resource: Resource, parameters: &[(&str, &str)]) -> QueryError {
     query_of(&resource, Version::V2, parameters).unwrap_err()
 }
@@ -221,6 +222,7 @@ fn fuzzy_names_match_words_side_by_side_at_once_and_from_the_index() {
 }
 
 /// The keys of the one item an answer holds, computed and other, when the metadata has everything.
+#[expect(clippy::needless_pass_by_value, reason = "callers make it where they name it")]
 fn shown(resource: Resource, parameters: &[(&str, &str)], version: Version) -> (bool, Vec<String>) {
     let instance = key("1.1", "2.1", "3.1");
     let view = Inline::with(&[(instance.clone(), everything())]);

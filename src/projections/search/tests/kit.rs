@@ -278,6 +278,7 @@ pub(super) fn raw(parameters: &[(&str, &str)]) -> Vec<(String, String)> {
     parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it where they name it")]
 pub(super) fn query(resource: Resource, parameters: &[(&str, &str)]) -> SearchQuery {
     query_of(&resource, Version::V2, parameters).unwrap()
 }
