@@ -171,10 +171,8 @@ fn listed(shape: &Shape, wanted: u64) -> Plan {
         OrderShape::Value { alone: true, .. } => {
             Plan::Walk { order: Along::Value, rows: None, otherwise: None }
         }
+        _ if shape.item == Level::Instance => instances(shape, wanted),
         OrderShape::Unindexed => Plan::Sorted,
-        OrderShape::Newest | OrderShape::Value { .. } if shape.item == Level::Instance => {
-            instances(shape, wanted)
-        }
         OrderShape::Newest => records(shape, wanted),
         OrderShape::Value { .. } => match few(&shape.facets, FEW) {
             true => Plan::Candidates(Along::Value),
@@ -208,27 +206,25 @@ fn records(shape: &Shape, wanted: u64) -> Plan {
 
 /// Instances that satisfy filters.
 fn instances(shape: &Shape, wanted: u64) -> Plan {
-    let by_value = matches!(shape.order, OrderShape::Value { .. });
-    if shape.named.series || few(&of_records(&shape.facets), MERGED_SERIES as u64) {
+    let newest = shape.order == OrderShape::Newest;
+    // What the index says of an instance's own filters is how many series may hold such.
+    let (own, of_series): (Vec<_>, Vec<_>) = shape.facets.iter().copied().partition(|facet| facet.listed);
+    if shape.named.series || few(&of_series, MERGED_SERIES as u64) {
         return Plan::Merged;
     }
-    let own = shape.facets.iter().filter(|facet| facet.listed);
-    if few(&own.copied().collect::<Vec<_>>(), FEW) {
-        return Plan::Values;
+    if few(&own, FEW) {
+        return if newest { Plan::Values } else { Plan::Candidates(Along::Value) };
     }
-    match rows_for(wanted) {
-        Some(rows) if !by_value => {
-            let otherwise = Some(Box::new(Plan::Merged));
+    let otherwise = if own.is_empty() { Plan::Merged } else { Plan::Values };
+    match (shape.order, rows_for(wanted)) {
+        (OrderShape::Newest, Some(rows)) => {
+            let otherwise = Some(Box::new(otherwise));
             Plan::Walk { order: Along::Newest, rows: Some(rows), otherwise }
         }
-        _ if !by_value => Plan::Merged,
-        _ if matches!(shape.order, OrderShape::Value { level: Level::Instance, .. }) => Plan::Sorted,
-        _ => Plan::Walk { order: Along::Value, rows: None, otherwise: None },
+        (OrderShape::Newest, None) => otherwise,
+        (OrderShape::Value { level: Level::Instance, .. } | OrderShape::Unindexed, _) => Plan::Sorted,
+        (OrderShape::Value { .. }, _) => Plan::Walk { order: Along::Value, rows: None, otherwise: None },
     }
-}
-
-fn of_records(facets: &[Facet]) -> Vec<Facet> {
-    facets.iter().filter(|facet| facet.level != Level::Instance).copied().collect()
 }
 
 /// Whether one of the filters leaves at most `most`.
@@ -355,13 +351,26 @@ mod tests {
         assert_eq!(of(&[own], PAGE), Plan::Values);
         assert_eq!(of(&[many_series, own], DEEP), Plan::Values);
         assert_eq!(of(&[many_series], PAGE), walked);
-        assert_eq!(of(&[many_own], PAGE), walked);
+        assert_eq!(of(&[many_own], PAGE), walk(Along::Newest, Some(464), Some(Plan::Values)));
+        assert_eq!(of(&[many_series, many_own], DEEP), Plan::Values);
         assert_eq!(of(&[class], PAGE), walked);
+        let rare_class = Facet { estimate: Estimate::Documents(3), ..class };
+        assert_eq!(of(&[many_series, rare_class], DEEP), Plan::Merged);
         assert_eq!(of(&[many_series], DEEP), Plan::Merged);
         assert_eq!(of(&[facet(Level::Study, Estimate::Documents(MERGED_SERIES as u64 + 1))], PAGE), walked);
         let order = OrderShape::Value { level: Level::Study, alone: false };
-        let by_value = Shape { facets: vec![many_series], order, ..shape(Level::Instance) };
-        assert_eq!(plan(&by_value), walk(Along::Value, None, None));
+        let by_value = |facets: &[Facet], order| {
+            plan(&Shape { facets: facets.to_vec(), order, ..shape(Level::Instance) })
+        };
+        let own_order = OrderShape::Value { level: Level::Instance, alone: false };
+        assert_eq!(by_value(&[many_series], order), walk(Along::Value, None, None));
+        for order in [order, own_order, OrderShape::Unindexed] {
+            assert_eq!(by_value(&[series], order), Plan::Merged);
+            assert_eq!(by_value(&[own], order), Plan::Candidates(Along::Value));
+        }
+        for order in [own_order, OrderShape::Unindexed] {
+            assert_eq!(by_value(&[many_series], order), Plan::Sorted);
+        }
     }
 
     #[test]
@@ -387,7 +396,7 @@ mod tests {
             Plan::Counted(CountBy::Weights)
         );
         assert_eq!(counted(Level::Instance, &[few_of(Level::Instance)], nothing), judged(Plan::Values));
-        assert_eq!(counted(Level::Instance, &[many_of(Level::Instance)], nothing), judged(Plan::Merged));
+        assert_eq!(counted(Level::Instance, &[many_of(Level::Instance)], nothing), judged(Plan::Values));
         let studies = Named { studies: true, ..nothing };
         assert_eq!(counted(Level::Study, &[], studies), judged(Plan::Lookup(Level::Study)));
         assert_eq!(counted(Level::Series, &[], studies), judged(Plan::Beneath(Level::Study)));

@@ -21,11 +21,11 @@ use crate::tables::{self, Read};
 const FEW: u64 = 20_000;
 
 /// The candidates of one filter.
-struct Candidates<'p> {
+pub(super) struct Candidates<'p> {
     by_value: ByValue<'p>,
     between: Vec<Between>,
     /// At most so many.
-    instances: u64,
+    pub(super) instances: u64,
 }
 
 /// Between which forms the values lie that satisfy a test; both ends open when that cannot be said.
@@ -135,7 +135,7 @@ impl<'q> Asked<'q> {
         Ok(())
     }
 
-    fn candidates_of(&self, filter: &Filter) -> Result<Option<Candidates<'q>>, FindError> {
+    pub(super) fn candidates_of(&self, filter: &Filter) -> Result<Option<Candidates<'q>>, FindError> {
         let Some(attribute) = filter.on.attribute().filter(|_| filter.level == Level::Instance) else {
             return Ok(None);
         };

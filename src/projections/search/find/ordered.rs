@@ -51,7 +51,8 @@ struct Members<'g> {
 enum Clean<'g> {
     None,
     Group(&'g Group<'g, 'g>),
-    These(Vec<Id>),
+    /// All that satisfy these.
+    Rest(&'g Conditions),
 }
 
 impl Members<'_> {
@@ -60,18 +61,19 @@ impl Members<'_> {
         let mut counted = match &self.clean {
             Clean::None => Counted::default(),
             Clean::Group(group) => group.count(asked.budget)?,
-            Clean::These(_) => return Ok(None),
+            Clean::Rest(_) => return Ok(None),
         };
         counted.records += self.changed.len() as u64;
         counted.instances += self.changed.iter().map(|changed| changed.instances).sum::<u64>();
         Ok(Some(counted))
     }
 
-    fn ids(&self, asked: &Asked<'_>) -> Result<Vec<Id>, FindError> {
+    /// The newest of them: `most`, and some more.
+    fn newest(&self, asked: &Asked<'_>, most: usize) -> Result<Vec<Id>, FindError> {
         let mut ids = match &self.clean {
             Clean::None => Vec::new(),
-            Clean::Group(group) => group.ids(asked.budget)?,
-            Clean::These(ids) => ids.clone(),
+            Clean::Group(group) => group.newest(most, asked.budget)?,
+            Clean::Rest(conditions) => index::newest(asked.searcher()?, conditions, most, asked.budget)?,
         };
         ids.extend(self.changed.iter().map(|changed| changed.id));
         ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -104,18 +106,18 @@ impl Asked<'_> {
         }
         self.each_value(&way, |members| {
             if way.exact
+                && page.skip() > 0
                 && let Some(counted) = members.count(self)?
                 && counted.records <= page.skip()
             {
                 page.pass(counted.records);
                 return Ok(ControlFlow::Continue(()));
             }
-            let ids = members.ids(self)?;
             if way.exact && query.order.len() == 1 {
-                ids.into_iter().for_each(|id| page.push(id));
+                members.newest(self, page.need())?.into_iter().for_each(|id| page.push(id));
             } else {
                 let mut sorted = Sorted::of(page.need());
-                for id in ids {
+                for id in members.newest(self, usize::MAX)? {
                     if way.exact || self.is_match_of(level, id, records)? {
                         sorted.push(self.place(level, id, records)?, id);
                     }
@@ -141,6 +143,7 @@ impl Asked<'_> {
         }
         self.each_value(&way, |members| {
             if way.exact
+                && page.skip() > 0
                 && let Some(counted) = members.count(self)?
                 && counted.instances <= page.skip()
             {
@@ -148,7 +151,7 @@ impl Asked<'_> {
                 return Ok(ControlFlow::Continue(()));
             }
             let mut series = Vec::new();
-            for id in members.ids(self)? {
+            for id in members.newest(self, usize::MAX)? {
                 if way.exact || self.is_match_of(Level::Series, id, records)? {
                     series.push(id);
                 }
@@ -260,8 +263,7 @@ impl Asked<'_> {
         }
         let mut conditions = way.conditions.clone();
         conditions.but.push(Condition::begins(&way.span.prefix, ""));
-        let these = index::newest(searcher, &conditions, usize::MAX, self.budget)?;
-        visit(&Members { clean: Clean::These(these), changed }).map(drop)
+        visit(&Members { clean: Clean::Rest(&conditions), changed }).map(drop)
     }
 
     fn is_match_of(&self, level: Level, id: Id, records: &mut Records) -> Result<bool, FindError> {

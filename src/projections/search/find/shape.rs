@@ -42,6 +42,9 @@ impl Asked<'_> {
         let listed = filter.level == Level::Instance && filter.on.attribute().is_some();
         let mut estimate = Estimate::Unknown;
         if !looked_up {
+            if let Some(candidates) = self.candidates_of(filter)? {
+                estimate = Estimate::Documents(candidates.instances);
+            }
             for condition in &sought.conditions {
                 let (documents, all) =
                     index::frequency(self.searcher()?, condition, COUNTED_TERMS, self.budget)?;

@@ -104,7 +104,15 @@ impl Asked<'_> {
                 Some(page) => Ok(page),
                 None => self.page_of_walked(records),
             },
-            Plan::Candidates(_) | Plan::Sorted => self.page_of_walked(records),
+            Plan::Candidates(_) => {
+                let query = &self.everything();
+                let all = Asked { query, ..*self };
+                match all.by_value(records)? {
+                    Some(all) => self.page_of_instances(all, records),
+                    None => self.page_of_walked(records),
+                }
+            }
+            Plan::Sorted => self.page_of_walked(records),
             Plan::Nothing | Plan::Counted(_) => Ok(Vec::new()),
         }
     }

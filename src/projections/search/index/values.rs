@@ -47,18 +47,14 @@ pub(in super::super) struct Group<'g, 's> {
 }
 
 impl Group<'_, '_> {
-    /// Their records.
+    /// The newest `most` of their records, newest first.
     ///
     /// # Errors
     /// The budget is spent, or the index damaged.
-    pub(in super::super) fn ids(&self, budget: &Budget) -> Result<Vec<Id>, Error> {
-        let mut ids = Vec::new();
-        self.each(budget, |columns, document| {
-            ids.push(columns.id(document)?);
-            Ok(())
-        })?;
-        budget.ids(ids.len() as u64)?;
-        Ok(ids)
+    pub(in super::super) fn newest(&self, most: usize, budget: &Budget) -> Result<Vec<Id>, Error> {
+        let mut newest = Newest::of(most);
+        self.each(budget, |columns, document| newest.push(columns.id(document)?, budget))?;
+        Ok(newest.sorted())
     }
 
     /// How many there are, and the instances of them all.

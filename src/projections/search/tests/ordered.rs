@@ -344,7 +344,7 @@ impl Question {
                     plans.push(Plan::Ranked);
                 }
                 if level == Level::Instance {
-                    plans.push(Plan::Merged);
+                    plans.extend([Plan::Merged, Plan::Candidates(Along::Value)]);
                 }
             }
         }
