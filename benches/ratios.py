@@ -19,7 +19,11 @@ ROWS = {
     ("ct", "wado-study"): ("retrieve, whole CT study", None, 1.6),
     ("ct", "wado-metadata-study"): ("metadata of a CT study", 2.0, 6.0),
     ("ct", "wado-rendered"): ("rendered CT, JPEG", None, 1.2),
-    ("tiny", "qido-study-by-patientid"): ("search by PatientID", None, 5.0),
+    ("tiny", "qido-study-by-patientid"): ("search by PatientID", None, 10.0),
+    ("tiny", "qido-date-range"): ("search by StudyDate range", None, 10.0),
+    ("tiny", "qido-patientname-prefix"): ("search by beginning of a name", None, 10.0),
+    ("tiny", "qido-page"): ("page of 50 studies", None, 10.0),
+    ("tiny", "qido-instances-in-series"): ("instances of a series", None, 5.0),
 }
 
 

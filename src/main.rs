@@ -44,10 +44,20 @@ enum Command {
     },
     /// Makes views anew from the log: `archive`, `search`, or all when none is named
     ///
-    /// Of a running archive, `search` can be rebuilt while it serves; otherwise the archive must be stopped.
+    /// Of a running archive, `search` can be rebuilt while it serves; otherwise the archive must be stopped. The
+    /// view that was replaced then stays on disk, until the next rebuild or --drop.
     Rebuild {
         /// Views to rebuild
         views: Vec<String>,
+        /// Only beside a running archive: the old view answers until the new one takes its place
+        #[arg(long, conflicts_with_all = ["back", "drop"])]
+        live: bool,
+        /// Lets the view that was replaced answer again, in a running archive, once it has caught up
+        #[arg(long, conflicts_with = "drop")]
+        back: bool,
+        /// Removes the view that was replaced, in a running archive
+        #[arg(long)]
+        drop: bool,
         #[command(flatten)]
         settings: Box<Given>,
     },
@@ -141,6 +151,16 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match line.command {
                 Command::Serve { .. } => cli::serve::run(config).await,
+                Command::Rebuild { live, back, drop, views, .. } if live || back || drop => {
+                    let order = if back {
+                        "back"
+                    } else if drop {
+                        "drop"
+                    } else {
+                        "rebuild"
+                    };
+                    cli::rebuild::live(&config, &views, order).await
+                }
                 Command::Rebuild { views, .. } => cli::rebuild::run(&config, &views).await,
                 Command::Verify { node: Some(node), against: Some(against), .. } => {
                     cli::compare::run(&node, &against).await

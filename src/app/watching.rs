@@ -17,6 +17,9 @@ use crate::projections::runner::State;
 use crate::projections::search::Search;
 use crate::workers;
 
+/// Between two looks at how much disk the views take.
+const SIZE_EVERY: Duration = Duration::from_secs(10);
+
 /// Keeps them, once a second, until `stop`.
 pub(super) async fn observe(
     archive: Archive,
@@ -27,10 +30,19 @@ pub(super) async fn observe(
     stop: CancellationToken,
 ) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut sized: Option<tokio::time::Instant> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
+        }
+        if sized.is_none_or(|at| at.elapsed() >= SIZE_EVERY) {
+            sized = Some(tokio::time::Instant::now());
+            let search = search.clone();
+            if let Ok([rows, index]) = tokio::task::spawn_blocking(move || search.bytes()).await {
+                metrics::set(metrics::SEARCH_ROWS_BYTES, rows);
+                metrics::set(metrics::SEARCH_INDEX_BYTES, index);
+            }
         }
         let (progress, tail) = (archive.progress(), log.tail());
         metrics::set(metrics::LOG_TAIL, tail.0);
@@ -95,15 +107,26 @@ fn of_codecs(status: &codecs::Status) -> (Status, String) {
 
 fn of_search(search: &Search) -> Option<(Status, String)> {
     let found = search.status();
+    let index = found.index;
+    metrics::set(metrics::SEARCH_DIRTY_STUDIES, index.dirty_studies as u64);
+    metrics::set(metrics::SEARCH_INDEX_LAG, u64::try_from(index.behind_for.as_millis()).unwrap_or(u64::MAX));
+    metrics::set(metrics::SEARCH_SEGMENTS, index.sizes.segments);
+    metrics::set(metrics::SEARCH_DOCUMENTS, index.sizes.documents);
+    metrics::set(metrics::SEARCH_DELETED_DOCUMENTS, index.sizes.deleted);
+    metrics::set(metrics::SEARCH_SUCCESSOR_LAG, found.successor.as_ref().map_or(0, |made| made.lag()));
+    metrics::set(metrics::SEARCH_KEPT, u64::from(found.generations.keeps.is_some()));
     let view = found.rows;
     metrics::view_lag("search", view.lag());
     let (next, head) = (view.next, view.head);
     match view.state {
         State::Live => {
-            let what = found.successor.map_or_else(
-                || format!("at {next}"),
-                |made| format!("at {next}; made again beside it: {} of {}", made.next, made.head),
-            );
+            let mut what = format!("at {next}");
+            if let Some(made) = found.successor {
+                what.push_str(&format!("; made again beside it: {} of {}", made.next, made.head));
+            }
+            if let Some(kept) = found.generations.keeps {
+                what.push_str(&format!("; keeps generation {kept}"));
+            }
             Some((Status::Healthy, what))
         }
         State::CatchingUp => Some((Status::Degraded, format!("catching up: {next} of {head}"))),

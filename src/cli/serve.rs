@@ -12,7 +12,7 @@ use kymo::app::{Folders, Node};
 use kymo::archive::Archive;
 use kymo::base::{Position, SystemClock};
 use kymo::config::Config;
-use kymo::http::admin::{Admin, AdminError};
+use kymo::http::admin::{Admin, AdminError, Order};
 use kymo::http::server::{self, AllowRemote};
 use kymo::http::{self};
 use kymo::ops::health::{Health, Status};
@@ -118,12 +118,16 @@ struct Operator {
 
 #[async_trait]
 impl Admin for Operator {
-    async fn rebuild(&self, view: &str) -> Result<(), AdminError> {
+    async fn order(&self, order: Order, view: &str) -> Result<(), AdminError> {
         match view {
             "search" => {
                 let search = self.search.clone();
-                let begun = tokio::task::spawn_blocking(move || search.rebuild()).await;
-                begun.map_err(|error| error.to_string()).flatten().map_err(AdminError::NotNow)
+                let begun = tokio::task::spawn_blocking(move || match order {
+                    Order::Rebuild => search.rebuild(),
+                    Order::Back => search.back(),
+                    Order::Drop => search.drop_kept(),
+                });
+                begun.await.map_err(|error| error.to_string()).flatten().map_err(AdminError::NotNow)
             }
             "archive" => Err(AdminError::NotNow(
                 "the archive's state is rebuilt while the archive is stopped".to_owned(),
@@ -153,7 +157,8 @@ impl Admin for Operator {
             })),
             "archive": { "next": progress.next.0, "stopped": self.archive.stopped() },
             "search": { "next": view.next.0, "state": format!("{:?}", view.state),
-                "successor": search.successor.map(|rows| rows.next.0) },
+                "successor": search.successor.map(|rows| rows.next.0),
+                "answers": search.generations.answers, "keeps": search.generations.keeps },
         })
     }
 }

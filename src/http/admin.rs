@@ -1,4 +1,4 @@
-//! The small router behind `serve --admin`: how far each view is, and its rebuild.
+//! The small router behind `serve --admin`: how far each view is, its rebuild, and the view that was replaced.
 //!
 //! Invariant: served on a loopback address only; [`super::server::bind`] sees to that.
 //! Elsewhere: what the calls do (`app`).
@@ -30,14 +30,25 @@ pub enum AdminError {
     NotNow(String),
 }
 
+/// What can be done to a view while it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Makes it again beside the live one, which is kept when it was replaced.
+    Rebuild,
+    /// Puts the one that is kept in the place of the one that answers.
+    Back,
+    /// Removes the one that is kept.
+    Drop,
+}
+
 /// What the operator may ask of a running archive.
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
-    /// Begins to rebuild a view beside the live one.
+    /// Does it, or begins to.
     ///
     /// # Errors
     /// [`AdminError`]
-    async fn rebuild(&self, view: &str) -> Result<(), AdminError>;
+    async fn order(&self, order: Order, view: &str) -> Result<(), AdminError>;
 
     /// What can be compared with another node when this one has folded exactly the records before `at`.
     ///
@@ -49,21 +60,35 @@ pub trait Admin: Send + Sync + 'static {
     async fn status(&self) -> serde_json::Value;
 }
 
-/// `POST /rebuild?view=…` (202), `GET /status` and `GET /digests?at=…`.
+/// `POST /rebuild?view=…`, `/back?view=…`, `/drop?view=…` (202), `GET /status` and `GET /digests?at=…`.
 pub fn router(admin: Arc<dyn Admin>) -> Router {
     Router::new()
         .route("/rebuild", post(rebuild))
+        .route("/back", post(back))
+        .route("/drop", post(drop_kept))
         .route("/status", get(status))
         .route("/digests", get(digests))
         .with_state(admin)
 }
 
 async fn rebuild(State(admin): State<Arc<dyn Admin>>, uri: Uri) -> Response {
-    let pairs = query_pairs(&uri);
+    done(&*admin, Order::Rebuild, &uri).await
+}
+
+async fn back(State(admin): State<Arc<dyn Admin>>, uri: Uri) -> Response {
+    done(&*admin, Order::Back, &uri).await
+}
+
+async fn drop_kept(State(admin): State<Arc<dyn Admin>>, uri: Uri) -> Response {
+    done(&*admin, Order::Drop, &uri).await
+}
+
+async fn done(admin: &dyn Admin, order: Order, uri: &Uri) -> Response {
+    let pairs = query_pairs(uri);
     let Some((_, view)) = pairs.iter().find(|(name, _)| name == "view") else {
         return (StatusCode::BAD_REQUEST, "The query parameter 'view' is missing.").into_response();
     };
-    match admin.rebuild(view).await {
+    match admin.order(order, view).await {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(error) => (admin_status(&error), error.to_string()).into_response(),
     }

@@ -421,6 +421,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_broad_is_413_and_says_what_helps() {
+        let narrow = "a shorter range of StudyDate would help";
+        let error = Error::Search(SearchError::TooBroad { looked_at: 7, of: 9, narrow });
+        assert!(error.text().contains(narrow), "{}", error.text());
+        let response = error.into_response();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(!response.headers().contains_key(RETRY_AFTER), "it does not pass by itself");
+        let busy = Error::Search(SearchError::Busy).into_response();
+        assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(busy.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[test]
     fn what_is_wrong_inside_is_not_told() {
         let error = Error::Internal("secret".to_owned());
         assert!(!error.text().contains("secret"));

@@ -11,7 +11,7 @@ use axum::middleware::from_fn;
 use axum::routing::MethodRouter;
 
 use super::accept::Resource;
-use super::studies::{bulkdata, delete, frames, metadata, rendered, retrieve, search, store};
+use super::studies::{bulkdata, count, delete, frames, metadata, rendered, retrieve, search, store};
 use super::{App, DICOM, DICOM_JSON, change_feed, counted, health, openapi, partitions};
 
 /// A path with what it answers.
@@ -138,6 +138,9 @@ pub(super) fn versioned() -> Vec<Route> {
             .put(store::upsert, &UPSERT),
         Route::at("/series").get(search::search, &SEARCH),
         Route::at("/instances").get(search::search, &SEARCH),
+        Route::at("/studies/count").get(count::count, &COUNT),
+        Route::at("/series/count").get(count::count, &COUNT),
+        Route::at("/instances/count").get(count::count, &COUNT),
         Route::at("/studies/{study}/series").get(search::search, &SEARCH),
         Route::at("/studies/{study}/instances").get(search::search, &SEARCH),
         Route::at("/studies/{study}/series/{series}/instances").get(search::search, &SEARCH),
@@ -222,29 +225,50 @@ const OUT_OF_RANGE: Answer = answer(416, "The range lies beyond the end.", TEXT)
 const RANGE: Parameter = header("Range", "One range of bytes, of an answer of one part.");
 const IF_NONE_MATCH: Parameter = header("If-None-Match", "Entity tags that the caller has.");
 
+const FILTER: Parameter = query(
+    "filter",
+    Form::Pairs,
+    "Attributes of the resource's levels by keyword or tag, as in `PatientID=x`. All must match.",
+);
+const FUZZY: Parameter = query(
+    "fuzzymatching",
+    Form::Text,
+    "`true`: names match by the beginnings of words that stand side by side; `any`: wherever they stand.",
+);
+const TOO_BROAD: Answer = answer(413, "Too much would have to be looked at; the text says what helps.", TEXT);
+
 static SEARCH: Operation = Operation {
     summary: "Search (QIDO-RS)",
     parameters: &[
-        query(
-            "filter",
-            Form::Pairs,
-            "Attributes of the resource's levels by keyword or tag, as in `PatientID=x`. All must match.",
-        ),
+        FILTER,
         query(
             "includefield",
             Form::Text,
-            "Keywords or tags to be added to the answer, with commas, or `all`.",
+            "Keywords or tags, or paths of them, to be added to the answer, with commas, or `all`.",
         ),
-        query("fuzzymatching", Form::Boolean, "Names match by the beginnings of their words."),
+        FUZZY,
+        query(
+            "orderby",
+            Form::Text,
+            "Attributes to order by, with commas, `-` before one for descending; newest first without.",
+        ),
         query("limit", Form::Integer(1, 200), "Most items; 100 unless told."),
-        query("offset", Form::Integer(0, u32::MAX as u64), "Items passed over."),
+        query("offset", Form::Integer(0, i64::MAX as u64), "Items passed over."),
     ],
     takes: &[],
     answers: &[
-        answer(200, "What was found, newest first.", DICOM_JSON_BODY),
+        answer(200, "What was found.", DICOM_JSON_BODY),
         answer(204, "Nothing was found.", Body::None),
         NOT_ACCEPTABLE,
+        TOO_BROAD,
     ],
+};
+
+static COUNT: Operation = Operation {
+    summary: "How many a search finds",
+    parameters: &[FILTER, FUZZY],
+    takes: &[],
+    answers: &[answer(200, "An object with the number `count`.", JSON), TOO_BROAD],
 };
 
 const INSTANCES: &[&str] = &["multipart/related", DICOM];

@@ -111,9 +111,11 @@ pub(super) fn target(path: &str) -> Target {
 }
 
 /// Literals and values take turns: `studies/{study}/series/{series}/…`; under `changefeed` all are literals,
-/// below an instance's `bulkdata` all are values.
+/// below an instance's `bulkdata` all are values. `count` stands where a value does, and is none.
 fn lower_literals(segments: &[&str]) -> String {
-    let all = segments.first().is_some_and(|first| first.eq_ignore_ascii_case("changefeed"));
+    let is = |at: usize, word: &str| segments.get(at).is_some_and(|at| at.eq_ignore_ascii_case(word));
+    let counts = segments.len() == 2 && is(1, "count") && PARTITIONED.iter().any(|first| is(0, first));
+    let all = counts || is(0, "changefeed");
     let in_bulkdata = segments.get(BULKDATA_AT).is_some_and(|at| at.eq_ignore_ascii_case("bulkdata"));
     let mut path = String::new();
     for (at, segment) in segments.iter().enumerate() {
@@ -169,6 +171,9 @@ mod tests {
             ("/v2/partitions/Ward_7/studies/1", versioned(Version::V2, Some("Ward_7"), "/studies/1")),
             ("/v2/partitions", versioned(Version::V2, None, "/partitions")),
             ("/v2/partitions/a/changefeed", versioned(Version::V2, None, "/partitions/a/changefeed")),
+            ("/v2/STUDIES/Count", versioned(Version::V2, None, "/studies/count")),
+            ("/v2/partitions/A/Series/COUNT/", versioned(Version::V2, Some("A"), "/series/count")),
+            ("/v2/studies/Count/Series", versioned(Version::V2, None, "/studies/Count/series")),
             ("/v2/ChangeFeed/LATEST", versioned(Version::V2, None, "/changefeed/latest")),
             ("/v2", versioned(Version::V2, None, "")),
             ("/v2/", versioned(Version::V2, None, "/")),

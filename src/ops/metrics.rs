@@ -90,6 +90,38 @@ pub const CODEC_WAIT_SECONDS: &str = "kymo_codec_wait_seconds";
 pub const CODEC_BUSY: &str = "kymo_codec_busy";
 /// Codecs' processes that broke down or were killed.
 pub const CODEC_RESTARTS: &str = "kymo_codec_restarts_total";
+/// Searches answered; label `plan`.
+pub const SEARCH_QUERIES: &str = "kymo_search_queries_total";
+/// Time of one search in the view; label `room`: `narrow`, `broad`.
+pub const SEARCH_QUERY_SECONDS: &str = "kymo_search_query_seconds";
+/// Searches given up because too much would have to be looked at.
+pub const SEARCH_TOO_BROAD: &str = "kymo_search_too_broad_total";
+/// Size of the search view's rows.
+pub const SEARCH_ROWS_BYTES: &str = "kymo_search_rows_bytes";
+/// Size of the search index.
+pub const SEARCH_INDEX_BYTES: &str = "kymo_search_index_bytes";
+/// Segments of the search index.
+pub const SEARCH_SEGMENTS: &str = "kymo_search_segments";
+/// Documents in it that are found.
+pub const SEARCH_DOCUMENTS: &str = "kymo_search_documents";
+/// Documents in it that a merge will leave out.
+pub const SEARCH_DELETED_DOCUMENTS: &str = "kymo_search_deleted_documents";
+/// Studies that have changed since the index was written.
+pub const SEARCH_DIRTY_STUDIES: &str = "kymo_search_dirty_studies";
+/// How long the first of them has been waiting.
+pub const SEARCH_INDEX_LAG: &str = "kymo_search_index_lag_milliseconds";
+/// One commit of the index.
+pub const SEARCH_COMMIT_SECONDS: &str = "kymo_search_commit_seconds";
+/// Merges of segments under way.
+pub const SEARCH_MERGES_RUNNING: &str = "kymo_search_merges_running";
+/// Merges of segments done.
+pub const SEARCH_MERGES: &str = "kymo_search_merges_total";
+/// One merge of segments.
+pub const SEARCH_MERGE_SECONDS: &str = "kymo_search_merge_seconds";
+/// Events that the view being made beside the live one has not applied yet.
+pub const SEARCH_SUCCESSOR_LAG: &str = "kymo_search_successor_lag_events";
+/// Whether the view that was replaced is kept.
+pub const SEARCH_KEPT: &str = "kymo_search_kept_generation";
 /// The result of a check; label `check`.
 pub const HEALTH: &str = "kymo_health_status";
 
@@ -122,6 +154,30 @@ pub const ALL: &[Metric] = &[
     times(CODEC_WAIT_SECONDS, "Time a frame waits for a codec's process."),
     state(CODEC_BUSY, Unit::Count, "Codecs' processes at work."),
     count(CODEC_RESTARTS, Unit::Count, "Codecs' processes that broke down or were killed."),
+    count(SEARCH_QUERIES, Unit::Count, "Searches answered, by the way they were answered."),
+    times(SEARCH_QUERY_SECONDS, "Time of one search in the view, by room."),
+    count(SEARCH_TOO_BROAD, Unit::Count, "Searches given up because too much would have to be looked at."),
+    state(SEARCH_ROWS_BYTES, Unit::Bytes, "Size of the search view's rows."),
+    state(SEARCH_INDEX_BYTES, Unit::Bytes, "Size of the search index."),
+    state(SEARCH_SEGMENTS, Unit::Count, "Segments of the search index."),
+    state(SEARCH_DOCUMENTS, Unit::Count, "Documents of the search index."),
+    state(
+        SEARCH_DELETED_DOCUMENTS,
+        Unit::Count,
+        "Documents of the search index that the next merges leave out.",
+    ),
+    state(SEARCH_DIRTY_STUDIES, Unit::Count, "Studies that have changed since the search index was written."),
+    state(SEARCH_INDEX_LAG, Unit::Milliseconds, "How long the first of them has been waiting."),
+    times(SEARCH_COMMIT_SECONDS, "Time of one commit of the search index."),
+    state(SEARCH_MERGES_RUNNING, Unit::Count, "Merges of the search index under way."),
+    count(SEARCH_MERGES, Unit::Count, "Merges of the search index done."),
+    times(SEARCH_MERGE_SECONDS, "Time of one merge of the search index."),
+    state(
+        SEARCH_SUCCESSOR_LAG,
+        Unit::Count,
+        "Events that the search view being made beside the live one lacks.",
+    ),
+    state(SEARCH_KEPT, Unit::Count, "Whether the search view that was replaced is kept: 1 or 0."),
     state(HEALTH, Unit::Count, "Result of a health check: 0 healthy, 1 degraded, 2 unhealthy."),
 ];
 

@@ -181,6 +181,19 @@ fn orthanc_sends_in_chunks_searches_and_fetches() {
     assert!(back == files, "the files that came back are not those that were sent");
 }
 
+#[test]
+fn searches_of_real_files_differ_from_orthancs_by_named_rules_only() {
+    let Some(files) = named("KYMO_TEST_DICOM_FILES") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = archive(&folder);
+    let server = format!("{}/v2/", archive.url());
+    let Some(orthanc) = Orthanc::start(&folder.path().join("orthanc"), &server) else { return };
+    let theirs = format!("http://127.0.0.1:{}", orthanc.port);
+    let ours = format!("{}/v2", archive.url());
+    let Some(said) = script("search.py", &[Path::new(&ours), Path::new(&theirs), &files]) else { return };
+    println!("{said}");
+}
+
 impl Orthanc {
     fn file(&self, id: &Value) -> Vec<u8> {
         let path = format!("/instances/{}/file", id.as_str().expect("an identifier"));

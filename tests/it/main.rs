@@ -19,6 +19,7 @@ mod kafka;
 mod kill;
 mod kit;
 mod lake;
+mod live_rebuild;
 mod model;
 mod openapi;
 mod partitions;

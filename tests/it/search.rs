@@ -1,7 +1,7 @@
 //! Search over HTTP (`studies.md` §4, §9; `real-clients.md`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::kit::dicom::{Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
+use crate::kit::dicom::{self, Element, Instance, SERIES, STUDY, blue_circle, green_square, red_triangle};
+use crate::kit::process::{PATIENCE, Process};
 use crate::kit::served::{Answer, START, Served, codecs};
 
 const JSON: &str = "application/dicom+json";
@@ -111,6 +112,139 @@ async fn statuses_follow_the_contract() {
     assert_eq!(nothing.status, 204);
     let foreign = archive.request(Method::DELETE, "/v2/series").send().await;
     assert_eq!((foreign.status, foreign.header("allow")), (405, Some("GET,HEAD")));
+}
+
+#[tokio::test]
+async fn counts_are_those_of_all_pages() {
+    let archive = shapes().await;
+    let counted = async |path: &str| {
+        let answer = archive.get(path).accept("*/*").send().await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/json")));
+        answer.json()
+    };
+    for (path, count) in [
+        ("/v2/studies/count", 1),
+        ("/v2/series/count", 2),
+        ("/v1/Instances/COUNT", 3),
+        ("/v2/instances/count?PatientID=nobody", 0),
+        ("/v2/studies/count?PatientID=KYMO-0001", 1),
+    ] {
+        assert_eq!(counted(path).await, json!({ "count": count }), "{path}");
+    }
+    let series = format!("/v2/instances/count?SeriesInstanceUID={SERIES}");
+    assert_eq!(counted(&series).await, json!({ "count": 2 }));
+    for query in ["limit=1", "offset=1", "orderby=StudyDate", "Modality=CT", "PatientID="] {
+        let refused = archive.get(&format!("/v2/studies/count?{query}")).send().await;
+        assert_eq!(refused.status, 400, "{query}: {refused:?}");
+    }
+    let head = archive.request(Method::HEAD, "/v2/studies/count").send().await;
+    assert_eq!((head.status, head.bytes()), (200, &b""[..]));
+    for path in ["/v2/studies/count/series", "/v2/partitions/a/studies/count"] {
+        assert_eq!(archive.get(path).accept("*/*").send().await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn urls_availability_and_counts_are_told_on_request_alone() {
+    let archive = shapes().await;
+    let plain = &found(&archive, "/v1/studies").await[0];
+    for tag in ["00081190", "00080056", "00201206"] {
+        assert_eq!(plain.get(tag), None, "{tag}");
+    }
+    let includes = "includefield=RetrieveURL,InstanceAvailability,NumberOfStudyRelatedSeries";
+    let url = |item: &Value| item["00081190"]["Value"][0].as_str().expect("a URL").to_owned();
+    for version in ["v1", "v2"] {
+        let study = &found(&archive, &format!("/{version}/studies?{includes}")).await[0];
+        assert!(url(study).ends_with(&format!("/{version}/studies/{STUDY}")), "{study}");
+        assert_eq!(study["00080056"], json!({"vr":"CS","Value":["ONLINE"]}));
+        assert_eq!(study["00201206"], json!({"vr":"IS","Value":[2]}));
+    }
+    let instance = &found(&archive, &format!("/v2/studies/{STUDY}/instances?{includes}")).await[0];
+    let path = url(instance);
+    let path = &path[path.find("/v2/").expect("a path")..];
+    assert_eq!(archive.get(path).accept("application/dicom").send().await.status, 200, "{path}");
+    // It says something of the study, which is not returned here.
+    assert_eq!(instance.get("00201206"), None);
+}
+
+#[tokio::test]
+async fn elements_of_sequences_are_returned_by_their_path() {
+    let archive = Served::start().await;
+    let item = |id: &str| {
+        let step = Element::new(0x0040_0009, "SH", id);
+        vec![step, Element::new(0x0040_1001, "SH", "R1")]
+    };
+    let sequence = dicom::Value::Sequence(vec![item("S1"), item("S2")]);
+    archive.stored(&red_triangle().element(0x0040_0275, "SQ", sequence).part10()).await;
+    let path = "/v2/series?includefield=00400275.00400009";
+    let series = &found(&archive, path).await[0];
+    assert_eq!(
+        series["00400275"],
+        json!({"vr":"SQ","Value":[{"00400009":{"vr":"SH","Value":["S1"]}},{"00400009":{"vr":"SH","Value":["S2"]}}]})
+    );
+    let named = "/v2/series?includefield=RequestAttributesSequence.ScheduledProcedureStepID,00400275";
+    assert_eq!(found(&archive, named).await[0]["00400275"]["Value"][1]["00401001"]["Value"], json!(["R1"]));
+    assert_eq!(found(&archive, "/v2/series?includefield=00400275.00400010").await[0].get("00400275"), None);
+}
+
+/// By the names that dashboards hold on to.
+#[test]
+fn the_search_view_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&folder.path().join("data"), &[]);
+    let headers = [("content-type", "application/dicom"), ("accept", JSON)];
+    assert_eq!(process.ask("POST", "/v2/studies", &headers, &red_triangle().part10()).status, 200);
+    assert_eq!(process.ask("GET", "/v2/studies?PatientName=*hap*", &[("accept", JSON)], b"").status, 200);
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok())
+    };
+    let began = Instant::now();
+    loop {
+        let text = process.get("/metrics").text().to_owned();
+        let least = [
+            ("kymo_search_rows_bytes", 1.0),
+            ("kymo_search_index_bytes", 1.0),
+            ("kymo_search_segments", 1.0),
+            ("kymo_search_documents", 2.0),
+            ("kymo_search_deleted_documents", 0.0),
+            ("kymo_search_dirty_studies", 0.0),
+            ("kymo_search_index_lag_milliseconds", 0.0),
+            ("kymo_search_commit_seconds_count", 1.0),
+            ("kymo_search_query_seconds_count{room=\"narrow\"}", 1.0),
+            ("kymo_search_successor_lag_events", 0.0),
+            ("kymo_search_kept_generation", 0.0),
+        ];
+        let told = least.iter().all(|(name, least)| value(&text, name).is_some_and(|told| told >= *least));
+        if told && text.contains("kymo_search_queries_total{plan=") {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Version 1 refuses what breaks an indexed attribute (§2.5.3). What is searched beyond those is none of them.
+#[tokio::test]
+async fn what_is_searched_in_addition_is_not_checked_as_indexed() {
+    let archive = Served::start().await;
+    let long = "x".repeat(40);
+    let broken = |tag: u32, vr: &'static str, value: &str| red_triangle().element(tag, vr, value).part10();
+    let refused = archive.post("/v1/studies").dicom(&broken(0x0008_0050, "SH", &long)).send().await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    for (tag, vr, value) in [
+        (0x0008_0030, "TM", "99"),
+        (0x0020_0010, "SH", &*long),
+        (0x0020_0011, "IS", "one"),
+        (0x0008_103E, "LO", &"x".repeat(80)),
+        (0x0040_0245, "TM", "99"),
+        (0x0020_0013, "IS", "1.5"),
+    ] {
+        let answer = archive.post("/v1/studies").dicom(&broken(tag, vr, value)).send().await;
+        assert_eq!(answer.status, 200, "{tag:08X}: {answer:?}");
+        assert_eq!(archive.delete(&format!("/v1/studies/{STUDY}")).await.status, 204);
+    }
 }
 
 /// The fold's commits as far as the test lets a view see them.

@@ -110,6 +110,9 @@ async fn a_wrong_method_is_405_and_names_the_right_ones() {
         (Method::POST, "/v2/changefeed", "GET,HEAD"),
         (Method::DELETE, "/v2/api.yaml", "GET,HEAD"),
         (Method::OPTIONS, "/v2/series", "GET,HEAD"),
+        (Method::POST, "/v2/studies/count", "GET,HEAD"),
+        (Method::DELETE, "/v2/studies/COUNT", "GET,HEAD"),
+        (Method::PUT, "/v2/instances/count", "GET,HEAD"),
         (Method::POST, "/health/check", "GET,HEAD"),
     ] {
         let answer = archive.request(method.clone(), path).send().await;

@@ -120,6 +120,9 @@ fn ohif_shows_the_study_list_a_series_a_palette_image_compressed_series_and_a_do
     println!("{seen}; screenshots in {}", pictures.display());
     assert_eq!(seen["failed"], json!([]));
     assert!(seen["seen"]["slices"]["greys"].as_u64() >= Some(GREYS), "{seen}");
+    let typed = &seen["seen"]["typed"];
+    let both = json!({"name": format!("*{}*", typed["part"].as_str().expect("a part")), "fuzzy": "true"});
+    assert!(typed["asked"].as_array().is_some_and(|asked| asked.contains(&both)), "{typed}");
     let frames = &seen["asked"]["/studies/UID/series/UID/instances/UID/frames/1"];
     assert!(frames.as_u64() >= Some(6), "{seen}");
     let palette = &seen["seen"]["palette"];

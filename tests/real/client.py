@@ -76,6 +76,22 @@ def search(client, red, green, blue):
     assert client.search_for_studies(search_filters={"PatientID": "nobody"}) == []
     assert len(client.search_for_studies(search_filters={"StudyInstanceUID": STUDY}, fields=["StudyDescription"], limit=1, offset=0)) == 1
     assert client.search_for_studies(search_filters={"StudyInstanceUID": STUDY}, limit=1, offset=1) == []
+    fields = ["StudyDescription", "NumberOfStudyRelatedSeries", "RetrieveURL"]
+    told = client.search_for_studies(search_filters={"PatientID": red.PatientID}, fields=fields)[0]
+    assert told["00081030"]["Value"] == [red.StudyDescription] and told["00201206"]["Value"] == [2], told
+    assert told["00081190"]["Value"][0].endswith(f"/studies/{STUDY}"), told
+    family = str(red.PatientName.family_name)
+    for filters, fuzzy in [
+        ({"PatientName": f"*{family[1:].upper()}*"}, True),
+        ({"PatientName": f"{family[:3].lower()}*"}, None),
+        ({"PatientName": family[:3].lower()}, True),
+        ({"StudyInstanceUID": f"{STUDY},2.25.9"}, None),
+        ({"StudyInstanceUID": f"2.25.9\\\\{STUDY}"}, None),
+        ({"ModalitiesInStudy": f"{red.Modality}\\CT"}, None),
+        ({"StudyDate": red.StudyDate, "PatientID": red.PatientID.lower()}, None),
+    ]:
+        found = client.search_for_studies(search_filters=filters, fuzzymatching=fuzzy)
+        assert uids(found, "0020000D") == [STUDY], (filters, found)
 
     both = sorted([SERIES_OF_TWO, str(blue.SeriesInstanceUID)])
     assert uids(client.search_for_series(study_instance_uid=STUDY), "0020000E") == both

@@ -3,12 +3,14 @@
 
 BASE_URL ends in the version (http://127.0.0.1:8080/v2); FOLDER holds DICOM files in many character sets (those
 pydicom is tested with: pydicom/data/charset_files). Each is stored, and every name of its metadata, nested ones
-included, is compared component group by component group. Exit code 0 when all are alike.
+included, is compared component group by component group. Then search must find the patient by each group of the
+name: whole, by its first character, with one masked, and fuzzily. Exit code 0 when all are alike and found.
 """
 import copy
 import io
 import pathlib
 import sys
+import unicodedata
 import warnings
 
 import pydicom
@@ -23,16 +25,21 @@ def main(base, folder):
     assert len(files) >= 17, f"{folder} holds {len(files)} files"
     session = requests.Session()
     session.trust_env = False
-    compared, differences = 0, []
+    compared, searched, differences = 0, 0, []
     for number, path in enumerate(files):
         shown = metadata_of(session, base, stored(session, base, identified(path, number)), path.name)
         for place, ours, theirs in pairs(shown, pydicom.dcmread(path), ""):
             compared += 1
             if ours != theirs:
                 differences.append(f"{path.name} {place}: shown {ours}, pydicom reads {theirs}")
+        for query in queries(shown.get("00100010", {}).get("Value", [None])[0] or {}):
+            searched += 1
+            if not is_found(session, base, f"2.25.90{number}", query):
+                differences.append(f"{path.name} is not found by {query}")
     assert not differences, "\n".join(differences)
     assert compared > len(files), f"{compared} names"
-    print(f"{compared} names in {len(files)} files")
+    assert searched > 3 * len(files), f"{searched} searches"
+    print(f"{compared} names in {len(files)} files, {searched} searches")
 
 
 def identified(path, number):
@@ -62,6 +69,23 @@ def metadata_of(session, base, url, name):
     answer = session.get(f"{url}/metadata", headers={"Accept": "application/dicom+json"})
     assert answer.status_code == 200, f"{name}: {answer.text}"
     return answer.json()[0]
+
+
+def queries(name):
+    """What a name must be found by, at once."""
+    for text in filter(None, (group.rstrip("^ ") for group in name.values())):
+        yield {"PatientName": text}
+        yield {"PatientName": f"{text[0]}*"}
+        yield {"PatientName": text.split("^")[0], "fuzzymatching": "true"}
+        # A mark belongs to the character before it.
+        if len(text) > 1 and not unicodedata.combining(text[1]) and text[1] not in "\uff9e\uff9f":
+            yield {"PatientName": f"?{text[1:]}"}
+
+
+def is_found(session, base, study, query):
+    answer = session.get(f"{base}/studies", params={"StudyInstanceUID": study, **query}, headers={"Accept": "application/dicom+json"})
+    assert answer.status_code in (200, 204), f"{query}: {answer.text}"
+    return answer.status_code == 200
 
 
 def pairs(shown, dataset, around):

@@ -12,6 +12,7 @@ use crate::base::Partition;
 use crate::event::{InstanceKey, Scope};
 
 pub(super) mod bulkdata;
+pub(super) mod count;
 pub(super) mod delete;
 mod expiry;
 pub(super) mod frames;

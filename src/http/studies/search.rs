@@ -10,12 +10,13 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::archive::Archive;
+use crate::base::Partition;
 use crate::http::accept::AcceptsDicomJson;
 use crate::http::envelope::{Asked, InPartition};
 use crate::http::error::Error;
@@ -25,20 +26,24 @@ use crate::projections::search::{
     Asking, Fields, Hit, Resource, SearchQuery, Version, Wants, compose, fields_for,
 };
 
+/// Names the filters that do not find every instance.
+const ERRONEOUS: HeaderName = HeaderName::from_static("erroneous-dicom-attributes");
 /// Items composed ahead of the client.
 const AHEAD: usize = 8;
 /// Metadata above this are cut down where that stops nobody else.
 const INLINE_METADATA_BYTES: usize = 64 << 10;
 
 /// What a path searches; 400 when it holds a bad UID.
-pub(in crate::http) struct UrlResource(Resource);
+pub(in crate::http) struct UrlResource(pub(super) Resource);
 
 impl<S: Send + Sync> FromRequestParts<S> for UrlResource {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let values = values(parts, state).await?;
-        let last = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        // What is counted is searched.
+        let mut segments = parts.uri.path().rsplit('/').skip_while(|segment| *segment == "count");
+        let last = segments.next().unwrap_or_default();
         let resource = match (values.uid("study")?, values.uid("series")?, last) {
             (Some(study), Some(series), _) => Resource::StudySeriesInstances(study, series),
             (Some(study), None, "series") => Resource::StudySeries(study),
@@ -61,21 +66,51 @@ pub(in crate::http) async fn search(
     method: Method,
     uri: Uri,
 ) -> Result<Response, Error> {
-    let version = if asked.version.is_v2() { Version::V2 } else { Version::V1 };
-    let (attributes, wants) = (app.search.attributes(), Wants::Page);
-    let asking =
-        Asking { resource: &resource, partition: &partition, version, wants, attributes: &attributes };
-    let query = SearchQuery::parse(asking, &query_pairs(&uri))?;
-    let fields = Arc::new(fields_for(&query));
+    let query = query_of(&app, &asked, &resource, &partition, Wants::Page, &uri)?;
+    let base = asked.base.as_str();
+    let (fields, erroneous) = (fields_for(&query).with_urls_below(base), query.erroneous().to_vec());
     app.searchable().await?;
-    let mut hits = app.search.query(query).await?.items.into_iter();
+    let hits = app.search.query(query).await?.items;
+    let mut response = answer(app.archive, hits, fields, &method).await?;
+    tell_erroneous(&mut response, &erroneous);
+    Ok(response)
+}
+
+/// What is asked for, checked.
+pub(super) fn query_of(
+    app: &App,
+    asked: &Asked,
+    resource: &Resource,
+    partition: &Partition,
+    wants: Wants,
+    uri: &Uri,
+) -> Result<SearchQuery, Error> {
+    let version = if asked.version.is_v2() { Version::V2 } else { Version::V1 };
+    let attributes = app.search.attributes();
+    let asking = Asking { resource, partition, version, wants, attributes: &attributes };
+    Ok(SearchQuery::parse(asking, &query_pairs(uri))?)
+}
+
+/// Names the filters that do not find every instance, as the client wrote them (`studies.md` §4.10).
+pub(super) fn tell_erroneous(response: &mut Response, keys: &[String]) {
+    if let Some(told) = HeaderValue::from_str(&keys.join(",")).ok().filter(|told| !told.is_empty()) {
+        response.headers_mut().insert(ERRONEOUS, told);
+    }
+}
+
+async fn answer(
+    archive: Archive,
+    hits: Vec<Hit>,
+    fields: Fields,
+    method: &Method,
+) -> Result<Response, Error> {
+    let (mut hits, fields) = (hits.into_iter(), Arc::new(fields));
     let Some(first) = hits.next() else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let kind = [(CONTENT_TYPE, HeaderValue::from_static(DICOM_JSON))];
     if method == Method::HEAD {
         return Ok((kind, left_out()).into_response());
     }
     // Composed before the answer begins, so that a failure still has a status.
-    let archive = app.archive;
     let first = item(b'[', first, fields.clone(), archive.clone()).await?;
     let (early_fields, early_archive) = (fields.clone(), archive.clone());
     let rest = stream::iter(hits).map(move |hit| early(hit, early_fields.clone(), early_archive.clone()));
@@ -144,5 +179,21 @@ struct Item {
 impl AsRef<[u8]> for Item {
     fn as_ref(&self) -> &[u8] {
         &self.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_with_errors_are_named_as_the_client_wrote_them() {
+        let told = |keys: &[&str]| {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            tell_erroneous(&mut response, &keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+            response.headers().get("erroneous-dicom-attributes").map(|told| told.to_str().unwrap().to_owned())
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&["0010010A", "PatientAge"]).as_deref(), Some("0010010A,PatientAge"));
     }
 }

@@ -1,11 +1,15 @@
-//! The view that answers, and the one that is made beside it to take its place.
+//! The view that answers, the one that is made beside it to take its place, and the one that it replaced.
 //!
 //! In the folder of the views, generation 0 lies in `search-rows` and `search-index`, generation n in
-//! `search-rows-n` and `search-index-n`; the file `search-generation` names the one that answers (0 without it).
+//! `search-rows-n` and `search-index-n`; the file `search-generation` names the one that answers (0 without it)
+//! and the one that is kept (none without it). What is kept follows nothing: it stays as it was when it was
+//! replaced, and to go back to it means that it catches up with the log and takes over as any successor does.
 //! Invariant: a successor takes over only when it is at the head, durable, and not behind what it replaces;
 //! whatever interrupts it, the one that answers goes on answering.
+//! Invariant: folders that the file does not name are of no use; it is written before they are removed.
 //! Elsewhere: the rebuild of a damaged view, which cannot answer meanwhile (`runner`).
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,13 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use uuid::Uuid;
 
 use super::budget::{BROAD, Limits};
 use super::rooms::Rooms;
 use super::view::View;
-use super::{Status, index};
+use super::{Generations, Status, index};
 use crate::projections::CommitSource;
 use crate::projections::runner::{self, State};
 use crate::tables::{Engine, Keeping};
@@ -33,6 +37,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STEP: Duration = Duration::from_secs(5);
 /// Longest wait for requests that still use the view that was replaced.
 const USERS_LEAVE: Duration = Duration::from_secs(60);
+
+/// Commits that a successor may be behind when requests are held up for it to take over.
+const NEAR: u64 = 64;
+
+const BUSY: &str = "the search view is being made again already";
+const NOTHING_KEPT: &str = "no search view is kept";
 
 const GENERATION: &str = "search-generation";
 const ROWS: &str = "search-rows";
@@ -67,37 +77,46 @@ impl Place {
         Limits { time, ..BROAD }
     }
 
-    /// The generation that answers. The folders of others are left from a rebuild that did not end, and go.
-    fn generation(&self) -> io::Result<u64> {
-        let Self::Folder { path, .. } = self else { return Ok(0) };
-        let generation = match fs::read_to_string(path.join(GENERATION)) {
-            Ok(text) => text.trim().parse().unwrap_or(0),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+    /// The generations that the file names. The folders of others are left from what did not end, and go.
+    fn generations(&self) -> io::Result<Generations> {
+        let Self::Folder { path, .. } = self else { return Ok(Generations::default()) };
+        let mut generations = match fs::read_to_string(path.join(GENERATION)) {
+            Ok(text) => Generations::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Generations::default(),
             Err(error) => return Err(error),
         };
+        let there = |generation: &u64| path.join(named(ROWS, *generation)).is_dir();
+        generations.keeps = generations.keeps.filter(there);
         if !path.exists() {
-            return Ok(generation);
+            return Ok(generations);
         }
+        let used: Vec<u64> = generations.keeps.into_iter().chain([generations.answers]).collect();
         for entry in fs::read_dir(path)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
-            let ours = [ROWS, INDEX].into_iter().any(|kind| name == named(kind, generation));
+            let ours = used.iter().any(|n| name == named(ROWS, *n) || name == named(INDEX, *n));
             if !ours && (name.starts_with(ROWS) || name.starts_with(INDEX)) {
                 fs::remove_dir_all(path.join(name))?;
             }
         }
-        Ok(generation)
+        Ok(generations)
     }
 
-    /// From now on, and after a crash, `generation` answers.
-    fn choose(&self, generation: u64) -> io::Result<()> {
+    /// From now on, and after a crash, these are the generations.
+    fn choose(&self, generations: Generations) -> io::Result<()> {
         let Self::Folder { path, .. } = self else { return Ok(()) };
         let unfinished = path.join(format!("{GENERATION}.unfinished"));
         let mut file = fs::File::create(&unfinished)?;
-        writeln!(file, "{generation}")?;
+        file.write_all(generations.to_string().as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, path.join(GENERATION))?;
         fs::File::open(path)?.sync_all()
+    }
+
+    /// Bytes of the files of a generation: its rows, its index.
+    fn bytes(&self, generation: u64) -> [u64; 2] {
+        let Self::Folder { path, .. } = self else { return [0; 2] };
+        [ROWS, INDEX].map(|kind| bytes_below(&path.join(named(kind, generation))))
     }
 
     fn remove(&self, generation: u64) {
@@ -106,6 +125,17 @@ impl Place {
             remove(&path.join(named(kind, generation)));
         }
     }
+}
+
+/// What goes meanwhile does not count.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
 }
 
 /// What cannot be removed now is removed at the next start.
@@ -121,12 +151,51 @@ fn named(kind: &str, generation: u64) -> String {
     if generation == 0 { kind.to_owned() } else { format!("{kind}-{generation}") }
 }
 
+impl Generations {
+    /// `answers n` and `keeps m`, each on a line; a bare number is the one that answers.
+    pub(super) fn parse(text: &str) -> Self {
+        let of = |word: &str| text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+        let answers = of("answers ").or_else(|| text.trim().parse().ok()).unwrap_or(0);
+        Self { answers, keeps: of("keeps ").filter(|kept| *kept != answers) }
+    }
+
+    /// One that neither is.
+    fn unused(self) -> u64 {
+        self.answers.max(self.keeps.unwrap_or(0)) + 1
+    }
+}
+
+impl fmt::Display for Generations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "answers {}", self.answers)?;
+        self.keeps.map_or(Ok(()), |kept| writeln!(f, "keeps {kept}"))
+    }
+}
+
+/// What is to take the place of the view that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Successor {
+    /// A new one, from the first commit.
+    New(u64),
+    /// The one that is kept.
+    Kept(u64),
+}
+
+impl Successor {
+    fn generation(self) -> u64 {
+        match self {
+            Self::New(generation) | Self::Kept(generation) => generation,
+        }
+    }
+}
+
 /// The view that answers and its successor, if one is being made.
 pub(super) struct Views {
     place: Place,
     source: Arc<dyn CommitSource>,
     rooms: Rooms,
     current: RwLock<Arc<View>>,
+    generations: Mutex<Generations>,
     successor: Mutex<Option<Arc<View>>>,
     maker: Mutex<Option<thread::JoinHandle<()>>>,
     closing: AtomicBool,
@@ -134,11 +203,12 @@ pub(super) struct Views {
 
 impl Views {
     pub(super) fn open(place: Place, source: Arc<dyn CommitSource>) -> io::Result<Self> {
-        let generation = place.generation()?;
-        let current = RwLock::new(Arc::new(place.start(generation, Arc::clone(&source))?));
+let generations = place.generations()?;
+        let current = RwLock::new(Arc::new(place.start(generations.answers, Arc::clone(&source))?));
         let rooms = Rooms::new(place.limits(BROAD.time));
         let (successor, maker, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Ok(Self { place, source, rooms, current, successor, maker, closing })
+        let generations = Mutex::new(generations);
+        Ok(Self { place, source, rooms, current, generations, successor, maker, closing })
     }
 
     /// The same, where a broad query may take so long.
@@ -158,7 +228,14 @@ impl Views {
 
     pub(super) fn status(&self) -> Status {
         let (current, successor) = (self.current(), self.successor.lock().as_ref().map(|view| view.rows()));
-        Status { rows: current.rows(), index: current.index(), successor }
+        let generations = *self.generations.lock();
+        Status { rows: current.rows(), index: current.index(), successor, generations }
+    }
+
+    /// Bytes on disk of the view that answers: its rows, its index.
+    pub(super) fn bytes(&self) -> [u64; 2] {
+        let answers = self.generations.lock().answers;
+        self.place.bytes(answers)
     }
 
     pub(super) fn close(&self) {
@@ -170,48 +247,90 @@ impl Views {
         self.current().close();
     }
 
-    /// Makes a successor on a thread of its own.
+    /// Makes a successor, on a thread of its own. What was kept goes.
     pub(super) fn rebuild(views: &Arc<Self>) -> Result<(), String> {
-        let mut successor = views.successor.lock();
-        let mut maker = views.maker.lock();
-        let made = maker.as_ref().is_some_and(|maker| !maker.is_finished());
-        if made || matches!(views.current().rows().state, State::Rebuilding { .. }) {
-            return Err("the search view is being made again already".to_owned());
+        let mut maker = views.idle_maker()?;
+        if matches!(views.current().rows().state, State::Rebuilding { .. }) {
+            return Err(BUSY.to_owned());
         }
-        let failed = |error: io::Error| format!("the search view cannot be made again: {error}");
-        let generation = views.place.generation().map_err(failed)?;
-        let next = Arc::new(views.place.start(generation + 1, Arc::clone(&views.source)).map_err(failed)?);
-        *successor = Some(Arc::clone(&next));
-        let making = Arc::clone(views);
-        let thread = thread::Builder::new().name("search-successor".to_owned());
-        let thread = thread.spawn(move || making.succeed(generation, &next)).map_err(|error| {
-            *successor = None;
-            failed(error)
-        })?;
-        *maker = Some(thread);
+        let unused = views.generations.lock().unused();
+        views.forget_kept().map_err(|error| failed(&error))?;
+        // Left from one that could not be removed.
+        views.place.remove(unused);
+        *maker = Some(Self::begin(views, Successor::New(unused))?);
         tracing::info!("the search view is made again beside the one that answers");
         Ok(())
     }
 
+    /// Brings the view that is kept to the head and puts it in its place, on a thread of its own.
+    pub(super) fn back(views: &Arc<Self>) -> Result<(), String> {
+        let mut maker = views.idle_maker()?;
+        let kept = views.generations.lock().keeps.ok_or(NOTHING_KEPT)?;
+        *maker = Some(Self::begin(views, Successor::Kept(kept))?);
+        tracing::info!("the search view that was replaced catches up, to answer again");
+        Ok(())
+    }
+
+    /// Removes the view that is kept.
+    pub(super) fn drop_kept(&self) -> Result<(), String> {
+        let _idle = self.idle_maker()?;
+        match self.forget_kept() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NOTHING_KEPT.to_owned()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    fn idle_maker(&self) -> Result<MutexGuard<'_, Option<thread::JoinHandle<()>>>, String> {
+        let maker = self.maker.lock();
+        if maker.as_ref().is_some_and(|maker| !maker.is_finished()) || self.is_closing() {
+            return Err(BUSY.to_owned());
+        }
+        Ok(maker)
+    }
+
+    /// Whether there was any.
+    fn forget_kept(&self) -> io::Result<bool> {
+        let mut generations = self.generations.lock();
+        let Some(kept) = generations.keeps else { return Ok(false) };
+        let left = Generations { keeps: None, ..*generations };
+        self.place.choose(left)?;
+        *generations = left;
+        self.place.remove(kept);
+        Ok(true)
+    }
+
+    fn begin(views: &Arc<Self>, what: Successor) -> Result<thread::JoinHandle<()>, String> {
+        let started = views.place.start(what.generation(), Arc::clone(&views.source));
+        let next = Arc::new(started.map_err(|error| failed(&error))?);
+        *views.successor.lock() = Some(Arc::clone(&next));
+        let making = Arc::clone(views);
+        let thread = thread::Builder::new().name("search-successor".to_owned());
+        thread.spawn(move || making.succeed(what, &next)).map_err(|error| {
+            *views.successor.lock() = None;
+            failed(&error)
+        })
+    }
+
     /// Waits for the successor to be as far as the view that answers, and puts it in its place.
-    fn succeed(&self, generation: u64, next: &Arc<View>) {
-        let done = self.complete(next).and_then(|()| self.take_over(generation, next));
+    fn succeed(&self, what: Successor, next: &Arc<View>) {
+        let done = self.complete(next).and_then(|()| self.take_over(what.generation(), next));
         *self.successor.lock() = None;
         match done {
             Ok(replaced) => {
-                tracing::info!("the search view that was made again answers now");
                 // Whoever waits for a write to be seen there may go on waiting.
                 let deadline = Instant::now() + USERS_LEAVE;
                 while Arc::strong_count(&replaced) > 1 && !self.is_closing() && Instant::now() < deadline {
                     thread::sleep(LOOK_EVERY);
                 }
                 replaced.close();
-                self.place.remove(generation);
             }
             Err(why) => {
-                tracing::error!(why, "the search view was not made again; the old one goes on answering");
+                tracing::error!(why, "the search view was not replaced and goes on answering");
                 next.close();
-                self.place.remove(generation + 1);
+                if let Successor::New(generation) = what {
+                    self.place.remove(generation);
+                }
             }
         }
     }
@@ -220,11 +339,19 @@ impl Views {
         self.closing.load(Ordering::Relaxed)
     }
 
+    /// Waits until the successor is at the head with all that it needs to answer.
     fn complete(&self, next: &View) -> Result<(), String> {
+        self.comes_near(next, 0)?;
+        next.flush();
+        self.comes_near(next, NEAR)
+    }
+
+    /// Waits until the successor is at most `near` commits behind.
+    fn comes_near(&self, next: &View, near: u64) -> Result<(), String> {
         loop {
             let rows = next.rows();
             match rows.state {
-                State::Live if rows.next >= self.current().rows().next => break,
+                State::Live if rows.next.0 + near >= self.current().rows().next.0 => return Ok(()),
                 State::Failed { why } => return Err(why),
                 State::Closed => return Err("it was closed".to_owned()),
                 State::Live | State::CatchingUp | State::Rebuilding { .. } => {}
@@ -234,22 +361,31 @@ impl Views {
             }
             thread::sleep(LOOK_EVERY);
         }
-        next.flush();
-        Ok(())
     }
 
     fn take_over(&self, generation: u64, next: &Arc<View>) -> Result<Arc<View>, String> {
+        let began = Instant::now();
         let mut current = self.current.write();
         // Both follow the same commits; whoever was told that the old one shows a write must find it in the new.
         let wanted = current.rows().next;
-        let deadline = Instant::now() + STEP;
         while next.rows().next < wanted {
-            if Instant::now() > deadline {
+            if began.elapsed() > STEP {
                 return Err(format!("it fell behind again, to {} of {wanted}", next.rows().next));
             }
             thread::sleep(Duration::from_millis(1));
         }
-        self.place.choose(generation + 1).map_err(|error| error.to_string())?;
-        Ok(std::mem::replace(&mut *current, Arc::clone(next)))
+        let mut generations = self.generations.lock();
+        let keeps = matches!(self.place, Place::Folder { .. }).then_some(generations.answers);
+        let chosen = Generations { answers: generation, keeps };
+        self.place.choose(chosen).map_err(|error| error.to_string())?;
+        *generations = chosen;
+        let replaced = std::mem::replace(&mut *current, Arc::clone(next));
+        let held_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(held_ms, "the other search view answers now; the one before is kept");
+        Ok(replaced)
     }
+}
+
+fn failed(error: &io::Error) -> String {
+    format!("the search view cannot be replaced: {error}")
 }

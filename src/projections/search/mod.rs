@@ -90,6 +90,15 @@ pub enum SearchError {
     },
 }
 
+/// The views there are, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generations {
+    /// The one that answers.
+    pub answers: u64,
+    /// The one that answered before, until it is dropped.
+    pub keeps: Option<u64>,
+}
+
 /// How far the view is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -99,6 +108,8 @@ pub struct Status {
     pub index: IndexStatus,
     /// How far the rows are that will take their place, while such are made.
     pub successor: Option<runner::Status>,
+    /// Which view answers, and which is kept.
+    pub generations: Generations,
 }
 
 /// The search view. Clones are cheap; it ends when the last is dropped, or one is closed.
@@ -198,12 +209,36 @@ impl Search {
         self.0.status()
     }
 
+    /// Bytes on disk of the view that answers: its rows, its index. Blocking.
+    #[must_use]
+    pub fn bytes(&self) -> [u64; 2] {
+        self.0.bytes()
+    }
+
     /// Makes the view again from the first commit, beside the one that answers, and then puts it in its place.
+    /// The one that was replaced is kept, until the next rebuild or [`Self::drop_kept`].
     ///
     /// # Errors
     /// In words: it is being made again already, or cannot be.
     pub fn rebuild(&self) -> Result<(), String> {
         Views::rebuild(&self.0)
+    }
+
+    /// Puts the view that is kept in the place of the one that answers, once it has caught up; that one is kept
+    /// then.
+    ///
+    /// # Errors
+    /// In words: none is kept, or one is being made.
+    pub fn back(&self) -> Result<(), String> {
+        Views::back(&self.0)
+    }
+
+    /// Removes the view that is kept.
+    ///
+    /// # Errors
+    /// In words: none is kept, or one is being made.
+    pub fn drop_kept(&self) -> Result<(), String> {
+        self.0.drop_kept()
     }
 
     /// How far the rows are and their digest: equal on all nodes at one position. The index follows from them.

@@ -123,6 +123,25 @@ pub(super) enum Plan {
     Counted(CountBy),
 }
 
+impl Plan {
+    /// For figures of how often each is taken.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Lookup(_) => "lookup",
+            Self::Beneath(_) => "beneath",
+            Self::Page => "page",
+            Self::Ranked => "ranked",
+            Self::Walk { .. } => "walk",
+            Self::Candidates(_) => "candidates",
+            Self::Sorted => "sorted",
+            Self::Merged => "merged",
+            Self::Values => "values",
+            Self::Counted(_) => "counted",
+        }
+    }
+}
+
 /// How records are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CountBy {

@@ -6,7 +6,7 @@
 //! Elsewhere: what is counted (`budget`), how a query is answered (`view`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -28,6 +28,7 @@ pub(super) struct Rooms {
 }
 
 struct Room {
+    name: &'static str,
     places: Arc<Semaphore>,
     limits: Limits,
 }
@@ -45,8 +46,9 @@ impl Drop for Client {
 impl Rooms {
     /// Whose broad queries have these limits.
     pub(super) fn new(broad: Limits) -> Self {
-        let room = |places, limits| Room { places: Arc::new(Semaphore::new(places)), limits };
-        Self { narrow: room(NARROW_AT_ONCE, NARROW), broad: room(BROAD_AT_ONCE, broad), wait: WAIT }
+        let room = |name, places, limits| Room { name, places: Arc::new(Semaphore::new(places)), limits };
+        let narrow = room("narrow", NARROW_AT_ONCE, NARROW);
+        Self { narrow, broad: room("broad", BROAD_AT_ONCE, broad), wait: WAIT }
     }
 
     /// Answers on a thread for blocking work, in the room it takes.
@@ -58,10 +60,14 @@ impl Rooms {
         answer: impl Fn(&Budget) -> Result<T, SearchError> + Send + Sync + 'static,
     ) -> Result<T, SearchError> {
         let answer = Arc::new(answer);
-        match self.answer_in(&self.narrow, Arc::clone(&answer)).await {
+        let answered = match self.answer_in(&self.narrow, Arc::clone(&answer)).await {
             Err(SearchError::TooBroad { .. }) => self.answer_in(&self.broad, answer).await,
             answered => answered,
+        };
+        if matches!(answered, Err(SearchError::TooBroad { .. })) {
+            metrics::counter!("kymo_search_too_broad_total").increment(1);
         }
+        answered
     }
 
     async fn answer_in<T: Send + 'static>(
@@ -71,10 +77,13 @@ impl Rooms {
     ) -> Result<T, SearchError> {
         let place = tokio::time::timeout(self.wait, Arc::clone(&room.places).acquire_owned());
         let Ok(Ok(place)) = place.await else { return Err(SearchError::Busy) };
-        let (client, limits) = (Client::default(), room.limits);
+        let (client, limits, name) = (Client::default(), room.limits, room.name);
         let left = client.0.clone();
         let answering = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
             let answer = answer(&Budget::until_left(limits, left));
+            let took = began.elapsed().as_secs_f64();
+            metrics::histogram!("kymo_search_query_seconds", "room" => name).record(took);
             drop(place);
             answer
         });

@@ -2,7 +2,7 @@
 
 use super::{Siege, instance};
 
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 18] = [
     "/v2/studies",
     "/v1/studies",
     "/v2/series",
@@ -20,6 +20,7 @@ const ROUTES: [&str; 17] = [
     "/health/check",
     "/metrics",
     "/v99/studies",
+    "/v2/studies/count",
 ];
 
 const NUMBERS: &[&str] = &[
@@ -96,6 +97,15 @@ const VALUES: &[&str] = &[
     "1.2.3,1.2.4",
     "1.2.3%5C1.2.4",
     "..%2F..%2F",
+    "*",
+    "%3F%3F*%3F",
+    "*a*b*c*d*e*",
+    "CT%5CMR,U*",
+    "%EF%BC%8A",
+    "-StudyDate,PatientName",
+    "--StudyDate",
+    "2200-0600",
+    "00400275.00400009",
     "Doe^^^^=====",
     "%0D%0AX-Evil:%201",
     "${jndi:x}",
@@ -123,10 +133,17 @@ fn hostile_queries() -> Vec<String> {
                 "StudyInstanceUID",
                 "includefield",
                 "includeMetadata",
+                "StudyTime",
+                "SeriesNumber",
+                "InstanceNumber",
+                "00400275.00401001",
+                "orderby",
+                "emptyvaluematching",
             ]
             .map(|key| format!("{key}={value}")),
         );
         queries.push(format!("fuzzymatching=true&PatientName={value}"));
+        queries.push(format!("fuzzymatching=any&PatientName={value}"));
         queries.push(format!("{value}={value}"));
     }
     queries.extend(
@@ -145,6 +162,11 @@ fn hostile_queries() -> Vec<String> {
     queries.push(format!("PatientName={}&fuzzymatching=true", long("%CC%81")));
     queries.push(format!("StudyInstanceUID={}", long("1.2.3,")));
     queries.push(format!("{}=1", long("00400275.")));
+    queries.push(format!("includefield={}", long("00400275.")));
+    queries.push(format!("orderby={}", long("StudyDate,")));
+    queries.push(format!("PatientName={}&fuzzymatching=any", long("a+")));
+    queries.push(long("StudyInstanceUID=1.2.3&"));
+    queries.push(format!("StudyInstanceUID={}", long("%5C")));
     queries.push(format!("a={}", "b".repeat(100_000)));
     queries
 }
@@ -181,5 +203,65 @@ fn no_query_is_more_than_wrong() {
         }
     }
     assert_eq!(siege.get("/v2/studies?limit=200").json().as_array().map(Vec::len), Some(20));
+    siege.lift();
+}
+
+/// Questions of any size have a bounded answer, and say what is wrong.
+#[test]
+fn hostile_questions_have_their_statuses() {
+    let mut siege = Siege::lay("questions", &[]);
+    let long = "a".repeat(60);
+    for n in 1..=40 {
+        siege.expect_stored("a file", &instance(n).patient(&long, &format!("{long}^{n}")).part10());
+    }
+    let list = |count: usize, between: &str| vec!["1.2"; count].join(between);
+    let repeated = |count: usize| vec!["StudyInstanceUID=1.2"; count].join("&");
+    let (found, none, refused) = (&[200][..], &[204][..], &[400][..]);
+    let names = "StudyInstanceUID";
+    for (query, allowed, says) in [
+        (format!("StudyInstanceUID={}", list(10_000, ",")), refused, names),
+        (format!("StudyInstanceUID={}", list(8_000, "%5C")), refused, names),
+        (repeated(2_000), refused, names),
+        (format!("StudyInstanceUID={}", list(500, ",,")), none, ""),
+        (format!("StudyInstanceUID={}", list(501, ",")), refused, "500"),
+        ("PatientID=*a*a*a*a*a*".to_owned(), found, ""),
+        ("PatientID=*a*b*c*d*e*".to_owned(), none, ""),
+        (format!("PatientID={}b*", "*a".repeat(500)), none, ""),
+        (format!("PatientName={}*", "*a".repeat(512)), refused, "PatientName"),
+        (format!("PatientName={}", "?".repeat(1_024)), none, ""),
+        ("PatientID=*".to_owned(), found, ""),
+        ("PatientID=**".to_owned(), found, ""),
+        ("PatientID=%3F".to_owned(), none, ""),
+        ("offset=9223372036854775808".to_owned(), none, ""),
+        (format!("offset={}", "9".repeat(40)), none, ""),
+        ("offset=18446744073709551616&PatientID=a*".to_owned(), &[204, 413], ""),
+        ("offset=18446744073709551616&orderby=PatientName".to_owned(), &[204, 413], ""),
+        ("offset=-1".to_owned(), refused, "offset"),
+        ("offset=".to_owned(), refused, "offset"),
+        ("offset=%D9%A3".to_owned(), refused, "offset"),
+        (vec!["a=b"; 12_000].join("&"), refused, "'a'"),
+        (vec!["PatientID=x"; 4_000].join("&"), refused, "PatientID"),
+        ("PatientID=%00%01%7F%F4%8F%BF%BF".to_owned(), none, ""),
+        ("PatientID=%zz%&PatientName=%FF%C0%AF".to_owned(), none, ""),
+        (format!("orderby={}", vec!["StudyDate"; 4_000].join(",")), refused, "orderby"),
+        ("orderby=--PatientID".to_owned(), refused, "--PatientID"),
+        (
+            "orderby=ReferencedStudySequence&includefield=ReferencedStudySequence".to_owned(),
+            refused,
+            "orderby",
+        ),
+        (format!("includefield={}", vec!["00081110"; 1_000].join(".")), refused, "includefield"),
+        (format!("includefield={}", vec!["PatientSex"; 4_000].join(",")), found, ""),
+        (format!("fuzzymatching=any&PatientName={}", vec!["a"; 10_000].join("+")), refused, "PatientName"),
+        ("fuzzymatching=any&PatientName=%20%5E%20=".to_owned(), none, ""),
+        ("emptyvaluematching=true".to_owned(), refused, "emptyvaluematching"),
+        ("TimezoneOffsetFromUTC=%2B0100".to_owned(), refused, "TimezoneOffsetFromUTC"),
+    ] {
+        let answer = siege.get(&format!("/v2/studies?{query}"));
+        let text = answer.text();
+        assert!(allowed.contains(&answer.status), "{query:.200}: {} {text:.500}", answer.status);
+        assert!(text.contains(says), "{query:.200}: {text:.500}");
+        assert!(text.len() < 64 << 10 || answer.status == 200, "{query:.200}: {} bytes", text.len());
+    }
     siege.lift();
 }

@@ -42,6 +42,14 @@ async function check(archive, files) {
 
   const studies = await client.searchForStudies({ queryParams: { StudyInstanceUID: study } });
   equal("studies", studies.map(row => row["0020000D"].Value[0]), [study]);
+  const uid = found => found.map(row => row["0020000D"].Value[0]);
+  for (const queryParams of [
+    // As viewers ask: a part of a name with wildcards, and fuzzy as well.
+    { PatientName: "*hapes*", fuzzymatching: true }, { PatientName: "shapes*" }, { PatientName: "simple sha", fuzzymatching: "any" },
+    { StudyInstanceUID: `${study}\\\\2.25.9` }, { StudyInstanceUID: `2.25.9,${study}` }, { ModalitiesInStudy: "OT\\CT" },
+  ]) {
+    equal(JSON.stringify(queryParams), uid(await client.searchForStudies({ queryParams })), [study]);
+  }
   equal("nobody", await client.searchForStudies({ queryParams: { PatientID: "nobody" } }), []);
   equal("series", (await client.searchForSeries({ studyInstanceUID: study })).length, 2);
   equal("instances", (await client.searchForInstances({ studyInstanceUID: study })).length, 3);

@@ -3,7 +3,8 @@
 //   node ohif.mjs OHIF_DIST CHROMIUM SCREENSHOTS       speaks as browser.mjs says
 //
 // The line of JSON it reads is {"archive": URL that ends in the version, "studies": what studies.py has printed}.
-// Looks at the study list and opens each of the studies; prints what it has seen. Screenshots are kept.
+// Looks at the study list, asks it for a part of a name, and opens each of the studies; prints what it has seen.
+// Screenshots are kept.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
@@ -124,6 +125,20 @@ async function look(page, { origin, studies }) {
     const all = names => names.every(name => document.body.innerText.includes(name));
     await page.waitForFunction(all, { timeout: PATIENCE }, patients);
     return patients;
+  });
+  // What is typed into the list's field for names is in its address, too.
+  const [wanted, other] = patients;
+  const part = wanted.split(",")[0].slice(1).toUpperCase();
+  const asked = [];
+  page.on("request", request => {
+    const search = new URL(request.url()).searchParams;
+    const name = search.get("PatientName") ?? search.get("00100010");
+    if (name !== null) asked.push({ name, fuzzy: search.get("fuzzymatching") });
+  });
+  await step("typed", `/?patientName=${part}`, async () => {
+    const alone = (one, another) => document.body.innerText.includes(one) && !document.body.innerText.includes(another);
+    await page.waitForFunction(alone, { timeout: PATIENCE }, wanted, other);
+    return { part, asked };
   });
   for (const [name, study] of Object.entries(studies)) {
     await step(name, `/viewer?StudyInstanceUIDs=${study.study}`, () => (name === "document" ? paged(page) : image(page)));

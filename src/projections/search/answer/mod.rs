@@ -11,6 +11,7 @@ use dicom_core::VR;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::paths::Cut;
 use super::attributes::{
     Attributes, Groups, Path, Role, SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Tag,
 };
@@ -18,6 +19,7 @@ use super::find::Hit;
 use crate::dicom::uid::Uid;
 
 mod computed;
+mod paths;
 mod sets;
 
 pub use sets::{Fields, Version, fields_for};
@@ -40,7 +42,7 @@ pub fn compose(hit: &Hit, fields: &Fields, metadata: Option<&[u8]>) -> Result<Ve
         None => add_merged(&mut elements, hit, fields),
         Some(metadata) => add_stored(&mut elements, metadata, fields)?,
     }
-    computed::add(&mut elements, hit, fields);
+    computed::add(&mut elements, hit, fields, metadata);
     let mut object = Vec::with_capacity(elements.len() * 48);
     object.push(b'{');
     for (tag, element) in &elements {
@@ -95,10 +97,9 @@ fn add_stored(
     let Stored(stored) = serde_json::from_slice(metadata).map_err(|error| BadMetadata(error.to_string()))?;
     for tag in &fields.tags {
         let key = format!("{tag:08X}");
-        if let Some(element) = stored.get(key.as_str())
-            && element.get().len() > EMPTY_ELEMENT.len()
-        {
-            elements.insert(*tag, element.get().to_owned());
+        let Some(element) = stored.get(key.as_str()) else { continue };
+        if let Some(shown) = fields.cuts.get(tag).unwrap_or(&Cut::Whole).of(element) {
+            elements.insert(*tag, shown);
         }
     }
     Ok(())
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn stored_elements_are_copied_as_they_are_and_empty_ones_left_out() {
         let tags = BTreeSet::from([0x0010_0020, 0x0008_1110, 0x0010_0010]);
-        let fields = Fields { tags, computed: BTreeSet::new(), metadata: true };
+        let fields = Fields { tags, metadata: true, ..Fields::default() };
         let metadata = br#"{"00081110":{"vr":"SQ","Value":[{ "x" : 1 }]},"00100010":{"vr":"PN"},
             "00100020":{"vr":"LO","Value":["\u0041"]},"00100040":{"vr":"CS","Value":["O"]}}"#;
         let mut elements = BTreeMap::new();

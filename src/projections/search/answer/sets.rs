@@ -2,8 +2,9 @@
 //!
 //! Elsewhere: where their values come from (`answer`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::paths::Cut;
 use crate::projections::search::attributes::{
     AVAILABLE_SYNTAXES, Attributes, Level, MODALITIES_IN_STUDY, Path, Role, SERIES_INSTANCE_UID,
     SERIES_INSTANCES, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_INSTANCES, Tag,
@@ -70,27 +71,49 @@ const ALL_STUDY: [Tag; 11] = [
 ];
 const ALL_SERIES: [Tag; 4] = [0x0020_0011, 0x0020_0060, 0x0008_0021, 0x0008_0031];
 
+/// On request only (contract `studies.md` §4.11).
+pub(super) const RETRIEVE_URL: Tag = 0x0008_1190;
+pub(super) const INSTANCE_AVAILABILITY: Tag = 0x0008_0056;
+pub(super) const STUDY_SERIES: Tag = 0x0020_1206;
+
 /// The attributes of every item of one answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     pub(super) tags: BTreeSet<Tag>,
+    /// Sequences among them of which only a part was asked for.
+    pub(super) cuts: BTreeMap<Tag, Cut>,
     /// Those of `tags` that are computed here.
     pub(super) computed: BTreeSet<Tag>,
     pub(super) metadata: bool,
+    /// What URLs in the answer begin with.
+    pub(super) base: String,
 }
 
 /// The attributes that the answer to `query` holds.
 #[must_use]
 pub fn fields_for(query: &SearchQuery) -> Fields {
     let mut tags = default_tags(&query.resource, query.version, query.include_all);
-    let named = query.filtered.iter().chain(&query.includes);
-    tags.extend(named.filter_map(|TagPath(path)| path.first().copied()));
+    let mut cuts: BTreeMap<Tag, Cut> = BTreeMap::new();
+    for TagPath(path) in query.filtered.iter().chain(&query.includes) {
+        let Some((first, rest)) = path.split_first() else { continue };
+        if !tags.contains(first) {
+            cuts.entry(*first).or_default().add(rest);
+        }
+    }
+    tags.extend(cuts.keys());
+    cuts.retain(|_, cut| *cut != Cut::Whole);
 
     let levels = query.resource.levels();
-    let computed: BTreeSet<Tag> = tags.iter().copied().filter(|tag| computes(*tag, levels)).collect();
-    let indexed = |tag: &Tag| computed.contains(tag) || is_indexed(*tag, query.resource.item());
+    let asked = |tag: Tag| query.includes.contains(&TagPath::from(tag));
+    let computed = |tag: &Tag| computes(*tag, levels) || (computes_on_request(*tag, levels) && asked(*tag));
+    let computed: BTreeSet<Tag> = tags.iter().copied().filter(computed).collect();
+    let indexed = |tag: &Tag| match *tag {
+        // The file's own word comes first, and what it can become is in its metadata.
+        INSTANCE_AVAILABILITY | AVAILABLE_SYNTAXES => false,
+        tag => computed.contains(&tag) || is_indexed(tag, query.resource.item()),
+    };
     let metadata = !tags.iter().all(indexed);
-    Fields { tags, computed, metadata }
+    Fields { tags, cuts, computed, metadata, base: String::new() }
 }
 
 /// What answers hold when nothing is said of it.
@@ -122,6 +145,15 @@ pub(in super::super) fn computes(tag: Tag, levels: &[Level]) -> bool {
     }
 }
 
+/// Whether the attribute is computed where somebody asks for it.
+fn computes_on_request(tag: Tag, levels: &[Level]) -> bool {
+    match tag {
+        RETRIEVE_URL | INSTANCE_AVAILABILITY => true,
+        STUDY_SERIES => levels.contains(&Level::Study),
+        _ => false,
+    }
+}
+
 /// Whether the merged records of an item have the attribute. An instance has no merged record but its UIDs.
 fn is_indexed(tag: Tag, item: Level) -> bool {
     let attributes = Attributes::core();
@@ -139,6 +171,12 @@ fn is_indexed(tag: Tag, item: Level) -> bool {
 }
 
 impl Fields {
+    /// The same, where the URLs in the answer begin with `base`.
+    #[must_use]
+    pub fn with_urls_below(self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self }
+    }
+
     /// Whether [`super::compose`] needs the metadata at [`crate::projections::search::Hit::position`].
     #[must_use]
     pub fn need_metadata(&self) -> bool {

@@ -120,6 +120,7 @@ impl<'q> Asked<'q> {
             if left == 0 || page.len() == self.query.limit {
                 break;
             }
+            self.budget.row()?;
             let (row_key, row) = row?;
             let VersionRow { series, .. } = decode(&row)?;
             let listed = Listed { version: last_number(&row_key)?, series };

@@ -150,6 +150,7 @@ pub(super) fn find_by(
     let filters = filters.unwrap_or_default();
     let asked = Asked { moment, query, partition: &query.partition, filters: &filters, budget };
     let plan = if hopeless { Plan::Nothing } else { choose(&asked.shape()?) };
+    metrics::counter!("kymo_search_queries_total", "plan" => plan.name()).increment(1);
     asked.answer(&plan)
 }
 

@@ -8,6 +8,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tantivy::index::{SegmentId, SegmentMeta};
 use tantivy::{FutureResult, IndexWriter, Searcher};
@@ -29,10 +30,32 @@ const LEAST_REWRITTEN_DOCUMENTS: u32 = 1_000;
 #[derive(Default)]
 pub(super) struct Merging {
     running: Option<FutureResult<Option<SegmentMeta>>>,
+    began: Option<Instant>,
     made: u64,
 }
 
+impl Drop for Merging {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
 impl Merging {
+    /// Counts the merge that begins or ends.
+    fn tell(&mut self, running: bool) {
+        let began = self.began.take();
+        match began {
+            None if running => metrics::gauge!("kymo_search_merges_running").increment(1.0),
+            None => return,
+            Some(began) => {
+                metrics::gauge!("kymo_search_merges_running").decrement(1.0);
+                metrics::counter!("kymo_search_merges_total").increment(1);
+                metrics::histogram!("kymo_search_merge_seconds").record(began.elapsed().as_secs_f64());
+            }
+        }
+        self.began = running.then(Instant::now);
+    }
+
     /// Whether the merge that ran has ended since this was asked last.
     ///
     /// # Errors
@@ -44,6 +67,7 @@ impl Merging {
         };
         self.running = None;
         self.made += 1;
+        self.tell(false);
         ended?;
         Ok(true)
     }
@@ -63,6 +87,9 @@ impl Merging {
             })
             .collect();
         self.running = next_merge::<SegmentId>(&segments).map(|segments| writer.merge(&segments));
+        if self.running.is_some() {
+            self.tell(true);
+        }
     }
 
     /// How many were made, and whether one runs.

@@ -13,6 +13,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tantivy::directory::MmapDirectory;
@@ -299,6 +300,7 @@ impl Index {
         let payload = Payload { format: format(), log: self.log, cursor };
         let payload = serde_json::to_string(&payload).map_err(|error| Error::Damaged(error.to_string()))?;
         let Self { writer, reader, .. } = self;
+        let began = Instant::now();
         guarded(|| {
             let mut prepared = writer.prepare_commit()?;
             prepared.set_payload(&payload);
@@ -306,6 +308,7 @@ impl Index {
             reader.reload()?;
             Ok::<_, Error>(())
         })?;
+        metrics::histogram!("kymo_search_commit_seconds").record(began.elapsed().as_secs_f64());
         self.cursor = cursor;
         self.fresh = false;
         Ok(self.searcher())

@@ -72,6 +72,8 @@ pub struct IndexStatus {
     pub cursor: Position,
     /// Studies touched since.
     pub dirty_studies: usize,
+    /// How long the first of them has been waiting.
+    pub behind_for: Duration,
     /// How much of it there is.
     pub sizes: IndexSizes,
     /// Merges of its segments so far, and whether one is being made.
@@ -184,11 +186,13 @@ impl Overlay {
     }
 
     pub(super) fn status(&self) -> IndexStatus {
+        let behind_for = self.duty.lock().dirty_since.map_or(Duration::ZERO, |since| since.elapsed());
         let seen = self.seen.read();
         IndexStatus {
             ready: seen.searcher.is_some(),
             cursor: seen.cursor,
             dirty_studies: seen.dirty.len(),
+            behind_for,
             sizes: seen.searcher.as_ref().map(Searcher::sizes).unwrap_or_default(),
             merges: seen.merges,
         }

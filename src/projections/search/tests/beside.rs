@@ -1,4 +1,5 @@
-//! A view made again beside the one that answers: asked all the time, interrupted, asked for twice.
+//! A view made again beside the one that answers: asked all the time, interrupted, asked for twice; and the
+//! one that was replaced: kept, asked to answer again, dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::kit::{Commits, files, key};
 use crate::base::{Partition, Position};
 use crate::event::{Commit, StoreMode};
 use crate::projections::CommitSource;
-use crate::projections::search::Search;
+use crate::projections::search::{Generations, Search};
 use crate::tables::Keeping;
 
 /// Gives the commits before `held` only while the gate is open: a successor waits there, the view that is
@@ -58,7 +59,7 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn generations(folder: &Path) -> Vec<String> {
+fn folders(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -95,11 +96,9 @@ async fn it_answers_and_follows_while_its_successor_is_made() {
     assert!(!files(&folder.path().join("search-rows-1")).is_empty());
 
     gate.set(true);
-    until("the successor does not answer", || {
-        generations(folder.path()) == ["search-index-1", "search-rows-1"]
-    })
-    .await;
-    assert_eq!(search.status().successor, None);
+    until("the successor does not answer", || search.status().generations == answers(1, Some(0))).await;
+    until("it is still made", || search.status().successor.is_none()).await;
+    assert_eq!(folders(folder.path()), ["search-index", "search-index-1", "search-rows", "search-rows-1"]);
     assert_eq!(search.dump().unwrap(), dump);
     let stored = fold.store(&Partition::default(), &instance, StoreMode::Upsert, &named("newer"));
     search.reached(source.push(stored), SOON).await.unwrap();
@@ -111,6 +110,79 @@ async fn it_answers_and_follows_while_its_successor_is_made() {
     gate.set(false);
     let search = open(folder.path(), &gate);
     assert_eq!(search.found().await, Position(last.0 + 2));
+    assert_eq!(dump_at(&search, last).await, dump);
+    search.close();
+}
+
+fn answers(answers: u64, keeps: Option<u64>) -> Generations {
+    Generations { answers, keeps }
+}
+
+#[test]
+fn generations_are_read_as_they_were_written() {
+    for (text, read) in [
+        ("answers 3\nkeeps 2\n", answers(3, Some(2))),
+        ("answers 0\n", answers(0, None)),
+        ("4\n", answers(4, None)),
+        ("answers 1\nkeeps 1\n", answers(1, None)),
+        ("", answers(0, None)),
+        ("answers x\nkeeps 2", answers(0, Some(2))),
+    ] {
+        assert_eq!(Generations::parse(text), read, "{text}");
+        assert_eq!(Generations::parse(&read.to_string()), read);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replaced_is_kept_answers_again_and_goes_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Commits::new();
+    let (mut fold, last) = history(&source);
+    let gate = Arc::new(Gate {
+        commits: Arc::clone(&source),
+        held: last.next(),
+        open: Mutex::new(true),
+        opened: Condvar::new(),
+    });
+    let search = open(folder.path(), &gate);
+    dump_at(&search, last).await;
+    let comes = |search: &Search, wanted: Generations| {
+        let search = search.clone();
+        async move {
+            until("another view answers", || search.status().generations == wanted).await;
+            until("one is still made", || search.status().successor.is_none()).await;
+        }
+    };
+    assert!(search.back().is_err() && search.drop_kept().is_err(), "nothing is kept");
+    search.rebuild().unwrap();
+    comes(&search, answers(1, Some(0))).await;
+
+    // What came since is no matter to the one that is kept, until it answers again.
+    let instance = key("1.99", "2", "3");
+    let stored = fold.store(&Partition::default(), &instance, StoreMode::Create, &named("new"));
+    let last = source.push(stored);
+    search.reached(last, SOON).await.unwrap();
+    let dump = dump_at(&search, last).await;
+    until("it can go back", || search.back().is_ok()).await;
+    comes(&search, answers(0, Some(1))).await;
+    assert_eq!(studies_of(&search, "new").await.len(), 1);
+    assert_eq!(dump_at(&search, last).await, dump);
+
+    // A rebuild keeps only what it replaces.
+    until("it can be made again", || search.rebuild().is_ok()).await;
+    comes(&search, answers(2, Some(0))).await;
+    until("the one before is still used", || search.drop_kept().is_ok()).await;
+    assert_eq!(search.status().generations, answers(2, None));
+    assert_eq!(folders(folder.path()), ["search-index-2", "search-rows-2"]);
+    search.rebuild().unwrap();
+    comes(&search, answers(3, Some(2))).await;
+    search.close();
+
+    let search = open(folder.path(), &gate);
+    assert_eq!(search.status().generations, answers(3, Some(2)));
+    assert_eq!(dump_at(&search, last).await, dump);
+    search.back().unwrap();
+    comes(&search, answers(2, Some(3))).await;
     assert_eq!(dump_at(&search, last).await, dump);
     search.close();
 }
@@ -137,7 +209,12 @@ async fn one_that_is_interrupted_leaves_nothing_behind() {
     std::fs::create_dir_all(folder.path().join("search-rows-7")).unwrap();
     std::fs::create_dir_all(folder.path().join("search-index-7")).unwrap();
     let search = open(folder.path(), &gate);
-    assert_eq!(generations(folder.path()).len(), 2, "{:?}", generations(folder.path()));
+    // The successor may just have come to its end before it was interrupted.
+    match search.status().generations.keeps {
+        None => assert_eq!(folders(folder.path()), ["search-index", "search-rows"]),
+        Some(_) => assert_eq!(folders(folder.path()).len(), 4),
+    }
+    assert!(!folders(folder.path()).iter().any(|name| name.ends_with("-7")));
     assert_eq!(dump_at(&search, last).await, dump);
     search.close();
 }

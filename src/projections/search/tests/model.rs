@@ -145,8 +145,10 @@ fn other_plans(asked: &Asked, shape: &Shape) -> Vec<Plan> {
             Plan::Values,
         ],
         OrderShape::Value { level: Level::Instance, .. } => vec![found, Plan::Sorted, Plan::Values],
-        OrderShape::Value { .. } => {
-            vec![walk(Along::Value, None, None), Plan::Candidates(Along::Value), Plan::Sorted]
+        OrderShape::Value { alone, .. } => {
+            let ranked = alone.then_some(Plan::Ranked);
+            let others = [walk(Along::Value, None, None), Plan::Candidates(Along::Value), Plan::Sorted];
+            others.into_iter().chain(ranked).collect()
         }
         OrderShape::Unindexed => vec![Plan::Candidates(Along::Value), Plan::Sorted],
     }
@@ -185,6 +187,7 @@ fn ask(
     for plan in others {
         let found = view.answer(&query, |_| plan.clone()).unwrap();
         prop_assert_eq!(lines(found), &wanted[..], "{:?} {:?}", plan, asked);
+        *taken.entry(kind(&plan)).or_default() += usize::from(!wanted.is_empty());
     }
     let count = asked.query(attributes, Wants::Count);
     let counted = view.answer(&count, |shape| {
