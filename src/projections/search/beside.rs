@@ -203,7 +203,7 @@ pub(super) struct Views {
 
 impl Views {
     pub(super) fn open(place: Place, source: Arc<dyn CommitSource>) -> io::Result<Self> {
-let generations = place.generations()?;
+        let generations = place.generations()?;
         let current = RwLock::new(Arc::new(place.start(generations.answers, Arc::clone(&source))?));
         let rooms = Rooms::new(place.limits(BROAD.time));
         let (successor, maker, closing) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
