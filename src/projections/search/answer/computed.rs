@@ -8,8 +8,9 @@ use super::sets::{INSTANCE_AVAILABILITY, RETRIEVE_URL, STUDY_SERIES};
 use super::{Fields, element};
 use crate::dicom::pixels::Description;
 use crate::dicom::pixels::feasible::{Encoding, Family, decoded, encoded};
+use crate::dicom::uid::Uid;
 use crate::projections::search::attributes::{
-    AVAILABLE_SYNTAXES, MODALITIES_IN_STUDY, SERIES_INSTANCES, STUDY_INSTANCES, Tag,
+    AVAILABLE_SYNTAXES, MODALITIES_IN_STUDY, SERIES_INSTANCES, SOP_CLASSES_IN_STUDY, STUDY_INSTANCES, Tag,
 };
 use crate::projections::search::find::Hit;
 
@@ -37,6 +38,15 @@ pub(super) fn add(elements: &mut BTreeMap<Tag, String>, hit: &Hit, fields: &Fiel
             (RETRIEVE_URL, _) => drop(elements.insert(*tag, element("UR", &[url(hit, &fields.base)]))),
             (INSTANCE_AVAILABILITY, _) => {
                 elements.entry(*tag).or_insert_with(|| element("CS", &["ONLINE"]));
+            }
+            (SOP_CLASSES_IN_STUDY, _) => {
+                // What a file says of them is what its sender knew.
+                elements.remove(tag);
+                let classes = hit.classes.as_deref().unwrap_or_default();
+                if !classes.is_empty() {
+                    let classes: Vec<&str> = classes.iter().map(Uid::as_str).collect();
+                    elements.insert(*tag, element("UI", &classes));
+                }
             }
             (STUDY_SERIES, _) => drop(elements.insert(*tag, element("IS", &[hit.study.series]))),
             _ => {}

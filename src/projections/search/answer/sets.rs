@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::paths::Cut;
 use crate::projections::search::attributes::{
     AVAILABLE_SYNTAXES, Attributes, Level, MODALITIES_IN_STUDY, Path, Role, SERIES_INSTANCE_UID,
-    SERIES_INSTANCES, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_INSTANCES, Tag,
+    SERIES_INSTANCES, SOP_CLASSES_IN_STUDY, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, STUDY_INSTANCES, Tag,
 };
 use crate::projections::search::query::{Resource, SearchQuery, TagPath};
 
@@ -149,7 +149,7 @@ pub(in super::super) fn computes(tag: Tag, levels: &[Level]) -> bool {
 fn computes_on_request(tag: Tag, levels: &[Level]) -> bool {
     match tag {
         RETRIEVE_URL | INSTANCE_AVAILABILITY => true,
-        STUDY_SERIES => levels.contains(&Level::Study),
+        STUDY_SERIES | SOP_CLASSES_IN_STUDY => levels.contains(&Level::Study),
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use super::kit::{
 };
 use crate::base::Partition;
 use crate::event::{InstanceKey, Scope, StoreMode};
-use crate::projections::search::answer::Version;
+use crate::projections::search::answer::{Version, compose, fields_for};
 use crate::projections::search::attributes::{Attributes, Level};
 use crate::projections::search::query::Resource;
 use crate::tables::Table;
@@ -268,6 +268,15 @@ fn a_studys_sop_classes_are_those_of_its_live_instances() {
     assert_eq!(classes(Resource::AllStudies), [["9.1", "9.2"]]);
     assert_eq!(classes(Resource::AllSeries), [["9.1", "9.2"], ["9.1", "9.2"]]);
     assert_eq!(view.find(&query(Resource::AllStudies, &[])).unwrap()[0].classes, None);
+    for (resource, shown) in [(Resource::AllStudies, true), (Resource::StudySeries(uid("1.1")), false)] {
+        let asked = query(resource, &[("includefield", "SOPClassesInStudy")]);
+        let (hit, fields) = (&view.find(&asked).unwrap()[0], fields_for(&asked));
+        let metadata = json!({"00080062": {"vr": "UI", "Value": ["9.9"]}}).to_string();
+        let item = compose(hit, &fields, fields.need_metadata().then_some(metadata.as_bytes())).unwrap();
+        let item: serde_json::Value = serde_json::from_slice(&item).unwrap();
+        let value = if shown { json!(["9.1", "9.2"]) } else { json!(["9.9"]) };
+        assert_eq!(item["00080062"]["Value"], value);
+    }
     // Replaced by another class, and deleted.
     store(&mut fold, "2.1", "3.1", "9.3");
     assert_eq!(classes(Resource::AllStudies), [["9.2", "9.3"]]);
