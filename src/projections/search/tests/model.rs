@@ -293,9 +293,9 @@ proptest! {
 
     /// The same on disk, closed and opened again in between, in order or as after a crash.
     #[test]
-    fn every_answer_is_the_models_after_restarts(ops in any_history(), sled: bool) {
+    fn every_answer_is_the_models_after_restarts(ops in any_history(), other_engine: bool) {
         let folder = tempfile::tempdir().unwrap();
-        let engine = if sled { Engine::Sled } else { Engine::Fjall };
+        let engine = if other_engine { Engine::Sled } else { Engine::Fjall };
         compare(ops, Some((folder.path(), engine)), &mut BTreeMap::new())?;
     }
 }
