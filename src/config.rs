@@ -220,7 +220,7 @@ pub struct Given {
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<Engine>,
 
-    /// Page cache of the state and of each view [default: 64MiB]
+    /// Cache of blocks of the state and of each view [default: 8MiB; with --tables sled 64MiB]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<ByteSize>,
@@ -409,8 +409,9 @@ impl Given {
             workspace: path_part("workspace", self.workspace.clone(), "kymo")?,
             service: path_part("service", self.service.clone(), "archive")?,
         };
-        let cache_bytes = positive("cache", self.cache, Keeping::default().cache_bytes)?;
-        let tables = Keeping { engine: self.tables.unwrap_or_default(), cache_bytes };
+        let tables = Keeping::by(self.tables.unwrap_or_default());
+        let cache_bytes = positive("cache", self.cache, tables.cache_bytes)?;
+        let tables = Keeping { cache_bytes, ..tables };
         Ok(Config {
             listen,
             admin,

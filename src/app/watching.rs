@@ -48,6 +48,7 @@ pub(super) async fn observe(
         metrics::set(metrics::LOG_TAIL, tail.0);
         metrics::set(metrics::FEED_HEAD, progress.sequence);
         metrics::set(metrics::STAGED_BYTES, archive.blobs().staged_bytes());
+        of_memory();
         metrics::view_lag("archive", tail.0.saturating_sub(progress.next.0));
         let (status, what) = match log.condition() {
             Condition::Well(how) => (Status::Healthy, how),
@@ -89,6 +90,16 @@ fn of_archive(archive: &Archive) -> (Status, String) {
         }
         Err(error @ ReadError::EndUnknown) => (Status::Degraded, error.to_string()),
         Err(error) => (Status::Unhealthy, error.to_string()),
+    }
+}
+
+/// The allocator counts when it is told to.
+fn of_memory() {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    let counted = epoch::advance().and_then(|_| Ok((stats::allocated::read()?, stats::resident::read()?)));
+    if let Ok((allocated, resident)) = counted {
+        metrics::set(metrics::MEMORY_ALLOCATED_BYTES, allocated as u64);
+        metrics::set(metrics::MEMORY_RESIDENT_BYTES, resident as u64);
     }
 }
 

@@ -6,8 +6,8 @@
 //! covered by a checksum that was compared.
 //! Invariant: a read holds [`WHOLE_BYTES`] at most, and two windows where it is longer than that: the one
 //! handed out and the next one. All reads together hold [`ROOM_BYTES`] so, until the last byte is let go;
-//! without room a read goes on chunk by chunk. So clients that take their
-//! answers slowly, however many, cost little each.
+//! without room a read goes on in windows of
+//! [`CRAMPED_WINDOW_BYTES`]. So clients that take their answers slowly, however many, cost little each.
 //! Elsewhere: what the sums are (`staging`), deflated files (`inflating`), retries (`location`).
 
 use std::fs::File;
@@ -36,6 +36,9 @@ const WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// From a store behind a network, where each window is a question of its own.
 const FAR_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// One for which there is no room: no more than a client's connection has in its buffers.
+const CRAMPED_WINDOW_BYTES: u64 = 256 * 1024;
 
 /// For the bytes of all reads that are not cramped.
 const ROOM_BYTES: u64 = 256 << 20;
@@ -229,7 +232,9 @@ pub(super) async fn read(reader: &Reader, file: &Expected, range: Range<u64>) ->
     let Range { start: next, end } = covered;
     let bytes = if end - next <= WHOLE_BYTES { WHOLE_BYTES } else { reader.window_bytes() };
     let (file, room) = (file.clone(), Arc::clone(&reader.room));
-    Windows { file, wanted: range, next, end, bytes, cramped_bytes: grain, room }.stream(source).await
+    Windows { file, wanted: range, next, end, bytes, cramped_bytes: CRAMPED_WINDOW_BYTES.max(grain), room }
+        .stream(source)
+        .await
 }
 
 /// [`super::Blobs::whole`].

@@ -113,6 +113,7 @@ pub async fn serve(
         };
         // Small answers go out at once; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
+        bound_unsent(&stream);
         // A socket without an address of its own is gone already; the connection will end by itself.
         let local = stream.local_addr().unwrap_or(peer);
         let ends = Ends { peer: peer.ip(), local };
@@ -138,6 +139,19 @@ pub async fn serve(
         tracing::warn!(connections = running.len(), "requests still running are dropped");
     }
     running.shutdown().await;
+}
+
+/// Bytes of answers that the system takes for a connection before they can be sent. It would take megabytes for
+/// each, and what it has for all connections is used up by some hundred slow clients: all others then wait.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 256 << 10;
+
+/// Bounds what the system keeps for a client that does not take it.
+fn bound_unsent(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "the system keeps for a client as much as it likes");
+    }
 }
 
 /// What answers the requests of one connection.

@@ -122,6 +122,10 @@ pub const SEARCH_MERGE_SECONDS: &str = "kymo_search_merge_seconds";
 pub const SEARCH_SUCCESSOR_LAG: &str = "kymo_search_successor_lag_events";
 /// Whether the view that was replaced is kept.
 pub const SEARCH_KEPT: &str = "kymo_search_kept_generation";
+/// Memory in use, as the allocator counts it.
+pub const MEMORY_ALLOCATED_BYTES: &str = "kymo_memory_allocated_bytes";
+/// Memory the allocator holds of the system: what is in use, and what it keeps for the next to ask.
+pub const MEMORY_RESIDENT_BYTES: &str = "kymo_memory_resident_bytes";
 /// The result of a check; label `check`.
 pub const HEALTH: &str = "kymo_health_status";
 
@@ -178,6 +182,8 @@ pub const ALL: &[Metric] = &[
         "Events that the search view being made beside the live one lacks.",
     ),
     state(SEARCH_KEPT, Unit::Count, "Whether the search view that was replaced is kept: 1 or 0."),
+    state(MEMORY_ALLOCATED_BYTES, Unit::Bytes, "Memory in use."),
+    state(MEMORY_RESIDENT_BYTES, Unit::Bytes, "Memory in use or kept by the allocator for what comes next."),
     state(HEALTH, Unit::Count, "Result of a health check: 0 healthy, 1 degraded, 2 unhealthy."),
 ];
 

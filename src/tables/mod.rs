@@ -54,7 +54,20 @@ pub struct Keeping {
 
 impl Default for Keeping {
     fn default() -> Self {
-        Self { engine: Engine::default(), cache_bytes: 64 << 20 }
+        Self::by(Engine::default())
+    }
+}
+
+impl Keeping {
+    /// By that engine, with a cache as large as it needs: fjall's is full within a minute of requests, and the
+    /// system caches its files; sled reads a page in many steps.
+    #[must_use]
+    pub fn by(engine: Engine) -> Self {
+        let cache_bytes = match engine {
+            Engine::Fjall => 8 << 20,
+            Engine::Sled => 64 << 20,
+        };
+        Self { engine, cache_bytes }
     }
 }
 

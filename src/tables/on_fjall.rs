@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use super::{Error, Map, RowIter, Rows, guarded};
@@ -45,7 +46,6 @@ impl OnFjall {
         super::unless_of_another_engine(folder, MARK)?;
         let (db, rows) = guarded(folder, || {
             let db = Database::builder(folder).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY_BYTES);
             let rows = db.keyspace("rows", options)?;
             Ok::<_, fjall::Error>((db, rows))
         })?;
@@ -65,6 +65,15 @@ impl OnFjall {
     fn guarded<T>(&self, call: impl FnOnce() -> Result<T, fjall::Error>) -> Result<T, Error> {
         guarded(&self.folder, call)
     }
+}
+
+/// What a table is made with. The filter and the index of a sorted file come in blocks on every level: as one
+/// piece they have a megabyte in a large file, which is then read for one row.
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(IN_MEMORY_BYTES)
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 /// What a changed row takes while it is in memory, about.

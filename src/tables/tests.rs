@@ -89,7 +89,7 @@ fn a_writer_of_sled_waits_for_readers() {
 fn another_format_log_or_engine_is_told_and_begun_again() {
     for (engine, other) in [(Engine::Fjall, Engine::Sled), (Engine::Sled, Engine::Fjall)] {
         let folder = tempfile::tempdir().unwrap();
-        let keeping = Keeping { engine, ..Keeping::default() };
+        let keeping = Keeping::by(engine);
         let open = |name, log, keeping| Table::open(folder.path(), name, log, keeping).map(drop);
         open("test-1", Uuid::nil(), keeping).unwrap();
         for (name, log) in [("test-2", Uuid::nil()), ("test-1", Uuid::max())] {
@@ -110,7 +110,7 @@ fn another_format_log_or_engine_is_told_and_begun_again() {
 fn rows_outlive_a_restart() {
     for engine in [Engine::Fjall, Engine::Sled] {
         let folder = tempfile::tempdir().unwrap();
-        let keeping = Keeping { engine, ..Keeping::default() };
+        let keeping = Keeping::by(engine);
         let open = || Table::open(folder.path(), "test-1", Uuid::nil(), keeping).unwrap();
         let table = open();
         for number in 0..100_u8 {

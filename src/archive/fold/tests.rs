@@ -934,7 +934,7 @@ fn a_table_on_disk_holds_what_one_in_memory_holds() {
     );
     for engine in [Engine::Fjall, Engine::Sled] {
         let folder = tempfile::tempdir().unwrap();
-        let keeping = Keeping { engine, ..Keeping::default() };
+        let keeping = Keeping::by(engine);
         let table = Table::open(&folder.path().join("t"), FORMAT, Uuid::nil(), keeping).unwrap();
         for run in world.records.chunks(4) {
             fold(&table, run, None).unwrap();

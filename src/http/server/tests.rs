@@ -137,6 +137,34 @@ async fn a_client_that_takes_nothing_is_let_go() {
     assert_eq!(cut.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset), "it learns of it");
 }
 
+/// What the system holds for all connections together is little: it must not lie with a few that are slow.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_keeps_little_for_a_client_that_takes_nothing() {
+    let given = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&given);
+    let answer = move || async move {
+        Body::from_stream(stream::repeat_with(move || {
+            count.fetch_add(64 << 10, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, io::Error>(vec![0u8; 64 << 10])
+        }))
+    };
+    let settings = Settings::default();
+    let held_here = settings.head_bytes.max(MIN_BUFFER_BYTES) + (128 << 10);
+    let (address, _stop, _serving) = started(Router::new().route("/", get(answer)), settings).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut before = usize::MAX;
+    while before != given.load(std::sync::atomic::Ordering::Relaxed) {
+        before = given.load(std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let taken = before - held_here;
+    assert!((64 << 10..768 << 10).contains(&taken), "the system took {taken} bytes");
+}
+
 #[tokio::test]
 async fn a_client_that_says_nothing_is_let_go() {
     let router = Router::new().route("/", get(|| async { "ok" }));

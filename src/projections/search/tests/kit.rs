@@ -184,7 +184,7 @@ impl Inline {
 
     /// With files, those there may be.
     pub(super) fn in_folder(folder: &Path, engine: Engine, attributes: Attributes) -> Self {
-        let keeping = Keeping { engine, ..Keeping::default() };
+        let keeping = Keeping::by(engine);
         let (rows, begun) = (folder.join("rows"), Instant::now());
         let table = loop {
             // sled lets go of its files a moment after it was dropped.
