@@ -72,8 +72,8 @@ def curve(path, svg=None):
             if not all(found):
                 continue
             if not all(asked(one) for one in found):
-                # With few distinct names no beginning of one leaves so few studies of very many.
-                times = " | ".join(f"{median(one, 'p50_ms'):.2f} / {median(one, 'p95_ms'):.2f}" if asked(one) else "none such" for one in found)
+                # A tool too slow to choose its questions has asked none.
+                times = " | ".join(f"{median(one, 'p50_ms'):.2f} / {median(one, 'p95_ms'):.2f}" if asked(one) else "not asked" for one in found)
                 print(f"| {name} | {times} | | | {sum(row['errors'] for one in found for row in one)} | |")
                 continue
             times = " | ".join(f"{median(one, 'p50_ms'):.2f} / {median(one, 'p95_ms'):.2f}" for one in found)

@@ -188,6 +188,44 @@ async fn elements_of_sequences_are_returned_by_their_path() {
     assert_eq!(found(&archive, "/v2/series?includefield=00400275.00400010").await[0].get("00400275"), None);
 }
 
+/// The view does not hold them; each match's own metadata are read.
+#[tokio::test]
+async fn an_order_by_attributes_that_are_returned_and_not_searched_is_followed() {
+    let archive = Served::start().await;
+    let thick = [Some("10"), Some("9.5"), Some("2"), None, Some("2.0")];
+    for (number, thickness) in (1..).zip(thick) {
+        let uid = format!("2.25.10{number}");
+        let instance = Instance::new("2.25.1", &format!("2.25.{}", 11 + number % 2), &uid)
+            .patient("ORDER", "Order")
+            .element(0x0020_0013, "IS", number.to_string().as_str());
+        let instance = match thickness {
+            Some(thickness) => instance.element(0x0018_0050, "DS", thickness),
+            None => instance,
+        };
+        archive.stored(&instance.part10()).await;
+    }
+    for (query, wanted) in [
+        ("orderby=SliceThickness", "5 3 2 1 4"),
+        ("orderby=-00180050", "1 2 5 3 4"),
+        ("orderby=SliceThickness,InstanceNumber", "3 5 2 1 4"),
+        ("orderby=-SliceThickness,-InstanceNumber", "1 2 5 3 4"),
+        ("orderby=SeriesInstanceUID,SliceThickness", "2 4 5 3 1"),
+        ("orderby=SliceThickness&limit=2&offset=1", "3 2"),
+        ("orderby=SliceThickness&offset=5", ""),
+        ("orderby=-SliceThickness&InstanceNumber=3", "3"),
+    ] {
+        let path = format!("/v2/studies/2.25.1/instances?includefield=SliceThickness,InstanceNumber&{query}");
+        let answer = ask(&archive, &path).await;
+        assert!([200, 204].contains(&answer.status), "{path}: {answer:?}");
+        let items = if answer.status == 204 { json!([]) } else { answer.json() };
+        let numbers =
+            items.as_array().expect("an array").iter().map(|item| item["00200013"]["Value"][0].to_string());
+        assert_eq!(numbers.collect::<Vec<_>>().join(" "), wanted, "{query}");
+    }
+    let unknown = ask(&archive, "/v2/studies/2.25.1/instances?orderby=SliceThickness").await;
+    assert_eq!(unknown.status, 400, "it is not returned: {unknown:?}");
+}
+
 /// By the names that dashboards hold on to.
 #[test]
 fn the_search_view_is_measured() {

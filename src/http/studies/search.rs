@@ -23,7 +23,7 @@ use crate::http::error::Error;
 use crate::http::urls::{query_pairs, values};
 use crate::http::{App, DICOM_JSON, blocking, left_out};
 use crate::projections::search::{
-    Asking, Fields, Hit, Resource, SearchQuery, Version, Wants, compose, fields_for,
+    Asking, ByMetadata, Fields, Hit, Resource, SearchQuery, Version, Wants, compose, fields_for,
 };
 
 /// Names the filters that do not find every instance.
@@ -66,14 +66,32 @@ pub(in crate::http) async fn search(
     method: Method,
     uri: Uri,
 ) -> Result<Response, Error> {
-    let query = query_of(&app, &asked, &resource, &partition, Wants::Page, &uri)?;
+    let mut query = query_of(&app, &asked, &resource, &partition, Wants::Page, &uri)?;
     let base = asked.base.as_str();
     let (fields, erroneous) = (fields_for(&query).with_urls_below(base), query.erroneous().to_vec());
+    let order = query.order_by_metadata(&app.search.attributes());
     app.searchable().await?;
-    let hits = app.search.query(query).await?.items;
+    let mut hits = app.search.query(query).await?.items;
+    if let Some(order) = order {
+        hits = ordered(&app.archive, hits, order).await?;
+    }
     let mut response = answer(app.archive, hits, fields, &method).await?;
     tell_erroneous(&mut response, &erroneous);
     Ok(response)
+}
+
+/// The page of these matches, in an order that their metadata tell.
+async fn ordered(archive: &Archive, hits: Vec<Hit>, mut order: ByMetadata) -> Result<Vec<Hit>, Error> {
+    order.takes(hits.len())?;
+    for hit in hits {
+        let metadata = archive.metadata(hit.position()).await?;
+        if metadata.len() <= INLINE_METADATA_BYTES {
+            order.push(hit, &metadata)?;
+        } else {
+            order = blocking(move || order.push(hit, &metadata).map(|()| order)).await?;
+        }
+    }
+    Ok(order.page())
 }
 
 /// What is asked for, checked.

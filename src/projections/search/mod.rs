@@ -49,7 +49,7 @@ mod sort;
 mod value;
 mod view;
 
-pub use answer::{BadMetadata, Fields, Version, compose, fields_for};
+pub use answer::{BadMetadata, ByMetadata, Fields, Version, compose, fields_for};
 pub use attributes::Attributes;
 pub use find::Hit;
 pub use index::IndexSizes;

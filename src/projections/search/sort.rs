@@ -6,12 +6,13 @@
 //! Elsewhere: orders that are followed in the index without sorting (`find::ordered`).
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use super::attributes::{Compared, Level, Values};
+use super::attributes::{Compared, Level, Tag, Values};
 use super::attributes::{MODALITIES_IN_STUDY, SERIES_INSTANCES, STUDY_INSTANCES};
 use super::matching::On;
 use super::query::{By, OrderBy};
-use super::rows::{InstanceRow, SeriesRow, StudyRow};
+use super::rows::{SeriesRow, StudyRow};
 use super::value::{Form, form};
 use crate::dicom::uid::Uid;
 
@@ -65,10 +66,15 @@ impl Place {
 pub(super) struct Rows<'r> {
     pub(super) study: &'r StudyRow,
     pub(super) series: Option<&'r SeriesRow>,
-    pub(super) instance: Option<&'r InstanceRow>,
+    pub(super) instance: Option<(&'r Uid, &'r Values)>,
     /// The SOP class of the instance, if it is asked for.
     pub(super) class: Option<&'r Uid>,
+    /// What its metadata say of the attributes that no row has; nothing where they were not read.
+    pub(super) stored: &'r BTreeMap<Tag, String>,
 }
+
+/// Nothing of it.
+pub(super) static UNREAD: BTreeMap<Tag, String> = BTreeMap::new();
 
 impl Rows<'_> {
     /// Where the item stands that has these rows and this id or version.
@@ -78,13 +84,13 @@ impl Rows<'_> {
     }
 
     fn value(&self, OrderBy { by, level, compared, .. }: &OrderBy) -> Option<Form> {
-        let Self { study, series, instance, class } = self;
+        let Self { study, series, instance, class, stored } = self;
         match by {
             By::On(On::Uid(level)) => {
                 let uid = match level {
                     Level::Study => Some(&study.uid),
                     Level::Series => series.map(|series| &series.uid),
-                    Level::Instance => instance.map(|instance| &instance.uid),
+                    Level::Instance => instance.map(|(uid, _)| uid),
                 };
                 form(Compared::Uid, uid?.as_str())
             }
@@ -92,7 +98,7 @@ impl Rows<'_> {
                 let values: &Values = match level {
                     Level::Study => &study.values,
                     Level::Series => &series.as_ref()?.values,
-                    Level::Instance => &instance.as_ref()?.values,
+                    Level::Instance => instance.as_ref()?.1,
                 };
                 form(*compared, values.first(*id)?)
             }
@@ -105,8 +111,9 @@ impl Rows<'_> {
                 form(Compared::Integer, &series.as_ref()?.instances.to_string())
             }
             By::On(On::SopClass) => form(Compared::Uid, class.as_ref()?.as_str()),
-            // The same for all, or told by the metadata alone: `find::shape` refuses those.
-            By::Computed(_) | By::Stored(_) => None,
+            By::Stored(tag) => form(*compared, stored.get(tag)?),
+            // The same for all.
+            By::Computed(_) => None,
         }
     }
 }

@@ -19,9 +19,11 @@ use super::find::Hit;
 use crate::dicom::uid::Uid;
 
 mod computed;
+mod ordered;
 mod paths;
 mod sets;
 
+pub use ordered::ByMetadata;
 pub use sets::{Fields, Version, fields_for};
 pub(super) use sets::{computes, default_tags};
 

@@ -6,12 +6,13 @@
 //! attribute is (`value`); whatever else stands there is missing.
 //! Elsewhere: which attributes there are (`attributes`), how values become one record (`rows`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Attributes, Compared, Items, Level, Tag, Values, Want};
 use crate::event::{Commit, Payload, Section};
@@ -55,7 +56,7 @@ pub(crate) fn extracted(commit: &Commit, attributes: &Attributes) -> Extracted {
 ///
 /// # Errors
 /// It is not a JSON object of elements.
-fn extract(metadata: &[u8], attributes: &Attributes) -> Result<Extracted, serde_json::Error> {
+pub(crate) fn extract(metadata: &[u8], attributes: &Attributes) -> Result<Extracted, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(metadata);
     let extracted = json.deserialize_map(DatasetVisitor(attributes))?;
     json.end()?;
@@ -217,6 +218,25 @@ impl Element {
             Scalar::Other(IgnoredAny) => None,
         }
     }
+}
+
+/// The first values of these elements of DICOM JSON, in the form of [`extract`].
+///
+/// # Errors
+/// It is not a JSON object of elements.
+pub(crate) fn first_values(
+    metadata: &[u8],
+    tags: &BTreeSet<Tag>,
+) -> Result<BTreeMap<Tag, String>, serde_json::Error> {
+    let elements: BTreeMap<&str, &RawValue> = serde_json::from_slice(metadata)?;
+    let mut values = BTreeMap::new();
+    for tag in tags {
+        let Some(element) = elements.get(format!("{tag:08X}").as_str()) else { continue };
+        if let Some(text) = serde_json::from_str::<Element>(element.get())?.text() {
+            values.insert(*tag, text);
+        }
+    }
+    Ok(values)
 }
 
 /// Reads a sequence: of each of its first items the wanted elements, in their order.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 mod extract;
 mod values;
 
-pub(super) use extract::{Extracted, Groups, extracted};
+pub(super) use extract::{Extracted, Groups, extract, extracted, first_values};
 pub(super) use values::{Items, Values};
 
 /// A tag as one number, group first.

@@ -13,7 +13,7 @@ use crate::projections::search::matching::On;
 use crate::projections::search::plan::{Along, MERGED_SERIES, Plan};
 use crate::projections::search::query::By;
 use crate::projections::search::rows::{Id, VersionRow, decode};
-use crate::projections::search::sort::{Place, Rows, Sorted};
+use crate::projections::search::sort::{Place, Rows, Sorted, UNREAD};
 
 impl Asked<'_> {
     /// The page of studies or series.
@@ -168,11 +168,12 @@ impl Asked<'_> {
     pub(super) fn place(&self, level: Level, id: Id, records: &mut Records) -> Result<Place, FindError> {
         if level == Level::Study {
             let study = records.study(self, id)?;
-            let rows = Rows { study: &study, series: None, instance: None, class: None };
+            let rows = Rows { study: &study, series: None, instance: None, class: None, stored: &UNREAD };
             return Ok(rows.place(&self.query.order, id));
         }
         let (study, series) = records.series(self, id)?;
-        let rows = Rows { study: &study, series: Some(&series), instance: None, class: None };
+        let rows =
+            Rows { study: &study, series: Some(&series), instance: None, class: None, stored: &UNREAD };
         Ok(rows.place(&self.query.order, id))
     }
 
@@ -188,8 +189,9 @@ impl Asked<'_> {
         let by_class = self.query.order.iter().any(|by| by.by == By::On(On::SopClass));
         let class = row.as_ref().filter(|_| by_class).map(|row| records.name(self, row.class)).transpose()?;
         let class = class.flatten();
-        let rows =
-            Rows { study: &study, series: Some(&series), instance: row.as_ref(), class: class.as_ref() };
+        let instance = row.as_ref().map(|row| (&row.uid, &row.values));
+        let (series, class) = (Some(&*series), class.as_ref());
+        let rows = Rows { study: &study, series, instance, class, stored: &UNREAD };
         Ok(rows.place(&self.query.order, listed.version))
     }
 }

@@ -14,7 +14,7 @@ use crate::event::{Scope, StoreMode};
 use crate::projections::search::budget::{BROAD, Budget, Limits};
 use crate::projections::search::find::{Answer, FindError, find_by};
 use crate::projections::search::plan::{Along, CountBy, Plan, Shape, plan};
-use crate::projections::search::{Resource, SearchQuery, Wants};
+use crate::projections::search::{Attributes, Resource, SearchError, SearchQuery, Wants};
 
 const DATES: [&str; 4] = ["20240101", "20240102", "20240103", ""];
 const NAMES: [&str; 5] = ["Doe^John", "doe^jane", "Smith^Al", "Zoe", ""];
@@ -528,6 +528,18 @@ fn an_order_that_only_metadata_tell_is_refused_and_not_ignored() {
     let moment = view.overlay.moment(&view.table);
     let refused = find_by(&moment, &query, &Budget::of(BROAD), plan);
     assert_eq!(refused, Err(FindError::Unindexed));
+}
+
+#[test]
+fn few_matches_alone_are_sorted_by_their_metadata() {
+    let given = [("includefield", "00100040"), ("orderby", "PatientSex"), ("limit", "5")];
+    let mut asked = query(Resource::AllStudies, &given);
+    let order = asked.order_by_metadata(&Attributes::core()).expect("no row has it");
+    assert_eq!((asked.limit, asked.offset, asked.order.len()), (1_001, 0, 0));
+    assert_eq!(order.takes(1_000), Ok(()));
+    assert!(matches!(order.takes(1_001), Err(SearchError::TooBroad { .. })));
+    let mut known = query(Resource::AllStudies, &[("orderby", "StudyDate")]);
+    assert!(known.order_by_metadata(&Attributes::core()).is_none());
 }
 
 #[test]
