@@ -85,11 +85,8 @@ async fn ordered(archive: &Archive, hits: Vec<Hit>, mut order: ByMetadata) -> Re
     order.takes(hits.len())?;
     for hit in hits {
         let metadata = archive.metadata(hit.position()).await?;
-        if metadata.len() <= INLINE_METADATA_BYTES {
-            order.push(hit, &metadata)?;
-        } else {
-            order = blocking(move || order.push(hit, &metadata).map(|()| order)).await?;
-        }
+        // A thousand small ones in a row stop others as well.
+        order = blocking(move || order.push(hit, &metadata).map(|()| order)).await?;
     }
     Ok(order.page())
 }

@@ -72,7 +72,8 @@ impl ByMetadata {
     pub fn push(&mut self, hit: Hit, metadata: &[u8]) -> Result<(), BadMetadata> {
         let bad = |error: serde_json::Error| BadMetadata(error.to_string());
         let stored = first_values(metadata, &self.tags).map_err(bad)?;
-        let values = extract(metadata, &self.attributes).map_err(bad)?.instance;
+        let of_instance = hit.instance.is_some().then(|| extract(metadata, &self.attributes)).transpose();
+        let values = of_instance.map_err(bad)?.unwrap_or_default().instance;
         let class = stored.get(&SOP_CLASS_UID).and_then(|uid| Uid::parse(uid).ok());
         let rows = Rows {
             study: &hit.study,
