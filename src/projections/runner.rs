@@ -377,7 +377,8 @@ impl<P: Projection> Shared<P> {
         })
     }
 
-    /// Applies commits that begin at the cursor, a batch at a time.
+    /// Applies commits that begin at the cursor, a batch at a time. A batch that was begun is written, or the table
+    /// is damaged.
     fn apply(
         &self,
         table: &Table,
@@ -385,20 +386,19 @@ impl<P: Projection> Shared<P> {
         commits: &[Arc<Commit>],
         target: &mut Option<Position>,
     ) -> Result<(), Obstacle> {
+        let wanted = (cursor.0..).map(Position);
+        if let Some((found, wanted)) = commits.iter().zip(wanted).find(|(found, at)| found.position != *at) {
+            let found = found.position;
+            return Err(Obstacle::Source(format!("the commit of position {wanted} has position {found}")));
+        }
         let mut rest = commits;
         while !rest.is_empty() {
-            let (mut batch, mut next, mut run) = (table.batch(), *cursor, 0);
+            let (mut batch, mut run) = (table.batch(), 0);
             while run < rest.len() && batch.len() < ROWS_PER_BATCH {
-                if rest[run].position != next {
-                    let found = rest[run].position;
-                    return Err(Obstacle::Source(format!(
-                        "the commit of position {next} has position {found}"
-                    )));
-                }
                 self.projection.apply(&rest[run], &mut batch)?;
-                next = next.next();
                 run += 1;
             }
+            let next = rest[run - 1].position.next();
             self.projection.about_to_show(&rest[..run]);
             table.apply(batch.into_changes(), next)?;
             *cursor = next;

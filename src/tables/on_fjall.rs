@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fjall::compaction::Leveled;
 use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
@@ -26,8 +27,11 @@ const MANY_ROWS: usize = 1_000;
 const IN_MEMORY_AT_REST_BYTES: u64 = 4 << 20;
 /// What a row in memory takes beside its key and value: the node of the skip list, two allocations.
 const ROW_OVERHEAD_BYTES: u64 = 160;
-/// One writes out while the other merges.
-const WORKERS: usize = 2;
+/// Writes out and merges. Of several, one leaves merging to the others, and turns in a loop until they have done it.
+const WORKERS: usize = 1;
+/// Size of a sorted file. The first level holds four of them, and all of it is written anew whenever new rows are
+/// merged into it: files of 64 MiB, as fjall proposes, double the work.
+const FILE_BYTES: u64 = 8 << 20;
 /// What fjall puts in its folder first.
 const MARK: &str = "version";
 
@@ -70,8 +74,10 @@ impl OnFjall {
 /// What a table is made with. The filter and the index of a sorted file come in blocks on every level: as one
 /// piece they have a megabyte in a large file, which is then read for one row.
 fn options() -> KeyspaceCreateOptions {
+    let merging = Leveled::default().with_table_target_size(FILE_BYTES);
     KeyspaceCreateOptions::default()
         .max_memtable_size(IN_MEMORY_BYTES)
+        .compaction_strategy(Arc::new(merging))
         .filter_block_partitioning_policy(PartitioningPolicy::all(true))
         .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }

@@ -3,10 +3,12 @@
 //! An instance's rows hold a number of one byte, seldom three, in the place of a UID of some thirty.
 //! Invariant: a number stands for one UID for as long as the view is there; numbers are given in the order
 //! of the commits, from 1 on. [`NONE`] stands for no UID.
+//! Invariant: [`Numbers`] are those of the table; a batch that gave one is written, or the table opened anew.
 //! Elsewhere: the rows that hold them (`rows`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{damaged, decode, encode, last_number, read};
@@ -20,6 +22,37 @@ pub(super) type Name = u64;
 /// Number of what is no UID.
 pub(super) const NONE: Name = 0;
 
+/// Numbers remembered at a time; archives hold some dozens.
+const MOST_NUMBERS: usize = 1_024;
+
+/// Numbers as they were last read: instances of one kind come one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Numbers(Mutex<HashMap<String, Name>>);
+
+impl Numbers {
+    /// Another table is under the view.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The number of `text`, a new one if it has none.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    fn of(&self, batch: &mut Batch<'_>, text: &str) -> Result<Name, tables::Error> {
+        let mut numbers = self.0.lock();
+        if let Some(known) = numbers.get(text) {
+            return Ok(*known);
+        }
+        let number = number(batch, text)?;
+        if numbers.len() >= MOST_NUMBERS {
+            numbers.clear();
+        }
+        numbers.insert(text.to_owned(), number);
+        Ok(number)
+    }
+}
+
 fn number_key(uid: &Uid) -> Vec<u8> {
     Key::of(b'n').text(uid.as_str()).build()
 }
@@ -32,7 +65,7 @@ fn uid_key(name: Name) -> Vec<u8> {
 ///
 /// # Errors
 /// The table is damaged.
-pub(super) fn number(batch: &mut Batch<'_>, text: &str) -> Result<Name, tables::Error> {
+fn number(batch: &mut Batch<'_>, text: &str) -> Result<Name, tables::Error> {
     let Ok(uid) = Uid::parse(text) else { return Ok(NONE) };
     if let Some(known) = read(batch, &number_key(&uid))? {
         return Ok(known);
@@ -80,11 +113,15 @@ impl InstanceKind {
     ///
     /// # Errors
     /// The table is damaged.
-    pub(super) fn of(commit: &Commit, batch: &mut Batch<'_>) -> Result<Self, tables::Error> {
+    pub(super) fn of(
+        commit: &Commit,
+        batch: &mut Batch<'_>,
+        numbers: &Numbers,
+    ) -> Result<Self, tables::Error> {
         let payload = commit.event.as_deref().map(|event| &event.head.payload);
         let Some(Payload::InstanceStored { instance, .. }) = payload else { return Ok(Self::default()) };
-        let class = number(batch, &instance.sop_class)?;
-        Ok(Self { class, syntax: number(batch, &instance.transfer_syntax)? })
+        let class = numbers.of(batch, &instance.sop_class)?;
+        Ok(Self { class, syntax: numbers.of(batch, &instance.transfer_syntax)? })
     }
 }
 

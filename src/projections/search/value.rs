@@ -49,6 +49,11 @@ pub(super) fn form(compared: Compared, text: &str) -> Option<Form> {
     Some(Form(form))
 }
 
+/// Whether a value has a form.
+pub(super) fn has_form(compared: Compared, text: &str) -> bool {
+    matches!(compared, Compared::Text | Compared::Name | Compared::Uid) || form(compared, text).is_some()
+}
+
 fn bare(text: &str) -> &str {
     text.trim_matches([' ', '\0'])
 }

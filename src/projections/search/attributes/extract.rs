@@ -1,7 +1,7 @@
 //! Picks the attributes that can be searched out of an instance's metadata.
 //!
-//! A value is the first value of its element as a text, in the form received: a person name as its component
-//! groups joined by `=`, a number as JSON writes it. Of a sequence the first [`MOST_ITEMS`] items count.
+//! A value is the first value of its element as a text (`element`). Of a sequence the first [`MOST_ITEMS`] items
+//! count.
 //! Invariant: a value is never blank, never longer than [`LONGEST_VALUE_BYTES`], and can be compared as its
 //! attribute is (`value`); whatever else stands there is missing.
 //! Elsewhere: which attributes there are (`attributes`), how values become one record (`rows`).
@@ -11,13 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::element::{Element, ElementKey};
 use super::{Attributes, Compared, Items, Level, Tag, Values, Want};
 use crate::event::{Commit, Payload, Section};
 use crate::projections::search::folding;
-use crate::projections::search::value::form;
+use crate::projections::search::value::has_form;
 
 /// Values above this length (contract `studies.md` §2.5.2 allows none of them) are not searched.
 const LONGEST_VALUE_BYTES: usize = 1024;
@@ -159,10 +159,9 @@ impl Extracted {
 
 /// A value in the form in which it is kept, if it can be compared.
 fn kept(compared: Compared, text: &str) -> Option<Box<str>> {
-    if folding::trim(text).is_empty() || text.len() > LONGEST_VALUE_BYTES {
+    if folding::trim(text).is_empty() || text.len() > LONGEST_VALUE_BYTES || !has_form(compared, text) {
         return None;
     }
-    form(compared, text)?;
     Some(match compared {
         Compared::Date => folding::trim(text).into(),
         _ => text.into(),
@@ -190,33 +189,6 @@ impl Visitor<'_> for TagSeed {
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         let is_tag = key.len() == 8 && key.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
         Ok(is_tag.then(|| Tag::from_str_radix(key, 16).ok()).flatten())
-    }
-}
-
-#[derive(Deserialize)]
-struct Element {
-    #[serde(default, rename = "Value")]
-    values: Vec<Option<Scalar>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Text(String),
-    Number(serde_json::Number),
-    Name(Groups),
-    Other(IgnoredAny),
-}
-
-impl Element {
-    /// Its first value.
-    fn text(self) -> Option<String> {
-        match self.values.into_iter().next()?? {
-            Scalar::Text(text) => Some(text),
-            Scalar::Number(number) => Some(number.to_string()),
-            Scalar::Name(groups) => Some(groups.join()),
-            Scalar::Other(IgnoredAny) => None,
-        }
     }
 }
 
@@ -265,10 +237,10 @@ impl<'de> Visitor<'de> for SequenceSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "Value" => items = map.next_value_seed(ItemsSeed(self.0))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
+        while let Some(key) = map.next_key()? {
+            match key {
+                ElementKey::Value => items = map.next_value_seed(ItemsSeed(self.0))?,
+                ElementKey::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(items)
@@ -351,32 +323,6 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
         Ok(vec![None; self.0.len()])
-    }
-}
-
-/// The component groups of a person name (PS3.18 Annex F.2.2).
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Groups {
-    #[serde(default, rename = "Alphabetic", skip_serializing_if = "Option::is_none")]
-    pub(crate) alphabetic: Option<String>,
-    #[serde(default, rename = "Ideographic", skip_serializing_if = "Option::is_none")]
-    pub(crate) ideographic: Option<String>,
-    #[serde(default, rename = "Phonetic", skip_serializing_if = "Option::is_none")]
-    pub(crate) phonetic: Option<String>,
-}
-
-impl Groups {
-    /// `Alphabetic=Ideographic=Phonetic`, as in a file.
-    fn join(self) -> String {
-        let groups = [self.alphabetic, self.ideographic, self.phonetic].map(Option::unwrap_or_default);
-        groups.join("=").trim_end_matches('=').to_owned()
-    }
-
-    /// The groups of a name as it stands in a file.
-    pub(crate) fn split(name: &str) -> Self {
-        let mut groups = name.splitn(3, '=').map(|group| (!group.is_empty()).then(|| group.to_owned()));
-        let mut next = || groups.next().flatten();
-        Self { alphabetic: next(), ideographic: next(), phonetic: next() }
     }
 }
 
@@ -483,13 +429,6 @@ mod tests {
     fn what_is_no_dataset_is_an_error() {
         for bad in [&b"[]"[..], b"{", b"{\"00080020\":7}", b"{} {}", b""] {
             assert!(extract(bad, &Attributes::core()).is_err(), "{}", String::from_utf8_lossy(bad));
-        }
-    }
-
-    #[test]
-    fn groups_survive_the_way_there_and_back() {
-        for name in ["A^B", "A^B=C", "A^B==D", "=C", "==D", "A=B=C"] {
-            assert_eq!(Groups::split(name).join(), name);
         }
     }
 }

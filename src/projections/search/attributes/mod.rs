@@ -13,10 +13,12 @@ use std::sync::{Arc, LazyLock};
 use dicom_core::VR;
 use serde::{Deserialize, Serialize};
 
+mod element;
 mod extract;
 mod values;
 
-pub(super) use extract::{Extracted, Groups, extract, extracted, first_values};
+pub(super) use element::Groups;
+pub(super) use extract::{Extracted, extract, extracted, first_values};
 pub(super) use values::{Items, Values};
 
 /// A tag as one number, group first.

@@ -109,6 +109,7 @@ impl Projection for Overlay {
     }
 
     fn opened(&self, table: &Arc<Table>) -> Result<(), tables::Error> {
+        self.rows.opened(table)?;
         *self.table.lock() = Some(Arc::clone(table));
         let cursor = table.cursor()?;
         match self.attach(table, cursor)? {

@@ -23,6 +23,7 @@
 //! Elsewhere: what a commit alters (`fold`), reading pages (`find`), the tantivy index (`index`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,13 +31,13 @@ use serde::{Deserialize, Serialize};
 use self::fold::Work;
 use super::attributes::{Attributes, Extracted, Values, extracted};
 use super::instance_values::Hints;
-use super::names::{Classes, InstanceKind, Name};
+use super::names::{Classes, InstanceKind, Name, Numbers};
 use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::{Action, Commit};
 use crate::projections::Projection;
 use crate::tables::keys::Key;
-use crate::tables::{self, Batch, Read};
+use crate::tables::{self, Batch, Read, Table};
 
 mod fold;
 
@@ -188,13 +189,14 @@ pub(super) fn read<T: DeserializeOwned>(rows: &impl Read, key: &[u8]) -> Result<
 pub struct SearchRows {
     attributes: Attributes,
     hints: Hints,
+    numbers: Numbers,
 }
 
 impl SearchRows {
     /// The rows of instances searched by these.
     #[must_use]
     pub fn of(attributes: Attributes) -> Self {
-        Self { attributes, hints: Hints::default() }
+        Self { attributes, ..Self::default() }
     }
 
     /// What is kept of an instance.
@@ -206,6 +208,11 @@ impl SearchRows {
 impl Projection for SearchRows {
     const FORMAT: &str = "search-rows-7";
 
+    fn opened(&self, _table: &Arc<Table>) -> Result<(), tables::Error> {
+        self.numbers.forget();
+        Ok(())
+    }
+
     fn apply(&self, commit: &Commit, batch: &mut Batch<'_>) -> Result<(), tables::Error> {
         let changes = commit.changes();
         if changes.is_empty() {
@@ -213,7 +220,8 @@ impl Projection for SearchRows {
         }
         let stored = changes.iter().any(|change| change.action != Action::Delete);
         let extracted = if stored { extracted(commit, &self.attributes) } else { Extracted::default() };
-        let kind = if stored { InstanceKind::of(commit, batch)? } else { InstanceKind::default() };
+        let kind =
+            if stored { InstanceKind::of(commit, batch, &self.numbers)? } else { InstanceKind::default() };
         let mut work = Work::on(batch, self);
         for change in changes {
             match change.action {
