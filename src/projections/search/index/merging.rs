@@ -2,7 +2,7 @@
 //!
 //! Segments of one size are merged when there are enough of them, so that a document is written once for
 //! each size it passes; a segment of which much is deleted is written anew.
-//! Invariant: the choice is a function of the segments' sizes alone.
+//! Invariant: the choice is a function of the segments' sizes and the pace alone.
 //! Invariant: at most one merge runs, on a thread of its own; nothing waits for it.
 //! Elsewhere: who asks for the next one (`overlay`).
 
@@ -15,8 +15,10 @@ use tantivy::{FutureResult, IndexWriter, Searcher};
 
 use super::Error;
 
-/// So many segments of one size are merged.
-const TOGETHER: usize = 8;
+/// So many segments of one size are merged while few documents come: a look-up asks every segment.
+const TOGETHER_AT_REST: usize = 4;
+/// So many while the index catches up: a document is then written fewer times.
+const TOGETHER_IN_A_HURRY: usize = 8;
 /// All segments with fewer documents than this are of one size.
 const SMALLEST_DOCUMENTS: u32 = 10_000;
 /// A segment is of a size when it holds at least this part, in hundredths, of its largest one's documents.
@@ -25,6 +27,15 @@ const SAME_SIZE_PERCENT: u64 = 59;
 const MOST_DELETED_PERCENT: u64 = 20;
 /// … if it is not so small that the next merge takes it anyway.
 const LEAST_REWRITTEN_DOCUMENTS: u32 = 1_000;
+
+/// What is dear at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Pace {
+    /// Few documents come: looking up.
+    AtRest,
+    /// As many come as can be written: writing.
+    InAHurry,
+}
 
 /// The merge that runs, if one does.
 #[derive(Default)]
@@ -73,7 +84,7 @@ impl Merging {
     }
 
     /// Starts the merge that is due among the segments of a searcher, which must be those of the last commit.
-    pub(super) fn start(&mut self, writer: &mut IndexWriter, searcher: &Searcher) {
+    pub(super) fn start(&mut self, writer: &mut IndexWriter, searcher: &Searcher, pace: Pace) {
         if self.running.is_some() {
             return;
         }
@@ -86,7 +97,7 @@ impl Merging {
                 deleted: reader.num_deleted_docs(),
             })
             .collect();
-        self.running = next_merge::<SegmentId>(&segments).map(|segments| writer.merge(&segments));
+        self.running = next_merge::<SegmentId>(&segments, pace).map(|segments| writer.merge(&segments));
         if self.running.is_some() {
             self.tell(true);
         }
@@ -120,7 +131,11 @@ impl<Id> Segment<Id> {
 
 /// The segments to merge next, if any: the smallest size that has enough of them, or one that is largely
 /// deleted. One merge at a time is enough: the next is asked for when it is done.
-fn next_merge<Id: Copy>(segments: &[Segment<Id>]) -> Option<Vec<Id>> {
+fn next_merge<Id: Copy>(segments: &[Segment<Id>], pace: Pace) -> Option<Vec<Id>> {
+    let together = match pace {
+        Pace::AtRest => TOGETHER_AT_REST,
+        Pace::InAHurry => TOGETHER_IN_A_HURRY,
+    };
     let mut by_size: Vec<_> = segments.to_vec();
     by_size.sort_by_key(|segment| std::cmp::Reverse(segment.live()));
     let mut sizes: Vec<Vec<Segment<Id>>> = Vec::new();
@@ -135,7 +150,7 @@ fn next_merge<Id: Copy>(segments: &[Segment<Id>]) -> Option<Vec<Id>> {
             _ => sizes.push(vec![segment]),
         }
     }
-    let enough = sizes.iter().rev().find(|size| size.len() >= TOGETHER);
+    let enough = sizes.iter().rev().find(|size| size.len() >= together);
     if let Some(size) = enough {
         return Some(size.iter().map(|segment| segment.id).collect());
     }
@@ -173,7 +188,7 @@ mod tests {
             ([vec![(80_000, 0); 8], vec![(10, 0); 8]].concat(), Some((8..16).collect())),
             ([vec![(80_000, 0); 4], vec![(20_000, 0); 4]].concat(), None),
         ] {
-            let mut found = next_merge(&segments(&of));
+            let mut found = next_merge(&segments(&of), Pace::InAHurry);
             if let Some(found) = &mut found {
                 found.sort_unstable();
             }
@@ -192,7 +207,7 @@ mod tests {
             // Enough of one size go first: the merge drops what is deleted, too.
             ([vec![(100_000, 90_000)], vec![(10, 0); 8]].concat(), Some((0..9).collect())),
         ] {
-            let mut found = next_merge(&segments(&of));
+            let mut found = next_merge(&segments(&of), Pace::InAHurry);
             if let Some(found) = &mut found {
                 found.sort_unstable();
             }
@@ -201,12 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn at_rest_fewer_are_enough() {
+        let segments = segments(&[vec![(80_000, 0); 4], vec![(10, 0); 3]].concat());
+        assert_eq!(next_merge(&segments, Pace::InAHurry), None);
+        assert_eq!(next_merge(&segments, Pace::AtRest), Some(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
     fn merging_to_the_end_leaves_few_segments_and_writes_each_document_seldom() {
+        for (pace, most_segments, most_written) in
+            [(Pace::AtRest, 16, 10_000_000), (Pace::InAHurry, 32, 8_000_000)]
+        {
+            merge_to_the_end(pace, most_segments, most_written);
+        }
+    }
+
+    /// Two thousand segments of 500 documents come, one after the other.
+    fn merge_to_the_end(pace: Pace, most_segments: usize, most_written: u64) {
         let mut of: Vec<(u32, u32)> = Vec::new();
         let mut written = 0_u64;
         for _ in 0..2_000 {
             of.push((500, 0));
-            while let Some(merged) = next_merge(&segments(&of)) {
+            while let Some(merged) = next_merge(&segments(&of), pace) {
                 let documents = merged.iter().map(|at| of[*at].0 - of[*at].1).sum();
                 written += u64::from(documents);
                 of = of
@@ -217,9 +248,8 @@ mod tests {
                     .collect();
                 of.push((documents, 0));
             }
-            assert!(of.len() <= 32, "{} segments", of.len());
+            assert!(of.len() <= most_segments, "{pace:?}: {} segments", of.len());
         }
-        // A million documents.
-        assert!(written <= 8_000_000, "{written} documents were written");
+        assert!(written <= most_written, "{pace:?}: {written} documents were written");
     }
 }

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use self::documents::Fields;
 use self::merging::Merging;
 use self::ranks::Ranks;
+use self::values::Opened;
 use super::attributes::Attributes;
 use super::budget::{Budget, Spent};
 use super::rows::{Id, SearchRows, StudyRecords};
@@ -42,6 +43,7 @@ mod values;
 
 pub(super) use conditions::{dirty, of_level, order_prefix, sought};
 pub(super) use dump::dump;
+pub(super) use merging::Pace;
 pub(super) use ranks::{Loose, Question, Ranked, rank, select};
 pub(super) use terms::{Condition, Conditions};
 pub(super) use values::{Counted, Group, Span};
@@ -97,6 +99,7 @@ impl From<std::io::Error> for Error {
 pub(super) struct Searcher {
     documents: tantivy::Searcher,
     ranks: Arc<Ranks>,
+    columns: Arc<Opened>,
 }
 
 impl Searcher {
@@ -117,7 +120,7 @@ impl Searcher {
         changed: &Condition,
         budget: &Budget,
     ) -> Result<Vec<Box<dyn Ranked + '_>>, Error> {
-        guarded(|| self.ranks.of(&self.documents, question, changed, budget))
+        guarded(|| self.ranks.of(self, question, changed, budget))
     }
 }
 
@@ -151,6 +154,7 @@ pub(super) struct Index {
     fresh: bool,
     merging: Merging,
     ranks: Arc<Ranks>,
+    columns: Arc<Opened>,
 }
 
 fn schema() -> (Schema, Fields) {
@@ -255,6 +259,7 @@ impl Index {
             fresh: false,
             merging: Merging::default(),
             ranks: Arc::default(),
+            columns: Arc::default(),
         })
     }
 
@@ -264,7 +269,9 @@ impl Index {
     }
 
     pub(super) fn searcher(&self) -> Searcher {
-        Searcher { documents: self.reader.searcher(), ranks: Arc::clone(&self.ranks) }
+        let documents = self.reader.searcher();
+        self.columns.keep(documents.segment_readers());
+        Searcher { documents, ranks: Arc::clone(&self.ranks), columns: Arc::clone(&self.columns) }
     }
 
     /// Replaces the documents of a study: by those of its records, or by none.
@@ -319,14 +326,14 @@ impl Index {
     ///
     /// # Errors
     /// The index cannot be read or written.
-    pub(super) fn merge(&mut self) -> Result<Option<Searcher>, Error> {
+    pub(super) fn merge(&mut self, pace: Pace) -> Result<Option<Searcher>, Error> {
         let Self { writer, reader, merging, .. } = self;
         let ended = guarded(|| {
             let ended = merging.ended()?;
             if ended {
                 reader.reload()?;
             }
-            merging.start(writer, &reader.searcher());
+            merging.start(writer, &reader.searcher(), pace);
             Ok::<_, Error>(ended)
         })?;
         Ok(ended.then(|| self.searcher()))
@@ -348,7 +355,7 @@ pub(super) fn newest(
     most: usize,
     budget: &Budget,
 ) -> Result<Vec<Id>, Error> {
-    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.newest(most, budget))
+    guarded(|| values::Found::of(searcher, conditions, budget)?.newest(most, budget))
 }
 
 /// How many records satisfy the conditions.
@@ -356,7 +363,7 @@ pub(super) fn newest(
 /// # Errors
 /// The budget is spent, or the index damaged.
 pub(super) fn count(searcher: &Searcher, conditions: &Conditions, budget: &Budget) -> Result<Counted, Error> {
-    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.count(budget))
+    guarded(|| values::Found::of(searcher, conditions, budget)?.count(budget))
 }
 
 /// Gives the values of a span, each with the records that have it and satisfy the conditions, to `visit`.
@@ -370,7 +377,7 @@ pub(super) fn in_order<E: From<Error>>(
     budget: &Budget,
     visit: impl FnMut(&str, &Group<'_, '_>) -> Result<std::ops::ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    guarded(|| values::Found::of(&searcher.documents, conditions, budget)?.in_order(span, budget, visit))
+    guarded(|| values::Found::of(searcher, conditions, budget)?.in_order(span, budget, visit))
 }
 
 /// How many documents satisfy a condition, those of all partitions and deleted ones counted, too; at most

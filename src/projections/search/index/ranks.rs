@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tantivy::columnar::Column;
 use tantivy::index::SegmentId;
 use tantivy::termdict::{TermDictionary, TermOrdinal};
-use tantivy::{DocId, Searcher, SegmentReader};
+use tantivy::{DocId, SegmentReader};
 
 use super::terms::{Condition, Conditions, Matching, charge};
-use super::{Error, WEIGHT};
+use super::{Error, Searcher};
 use crate::projections::search::budget::Budget;
 use crate::projections::search::folding::LAST_CHARACTER;
 
@@ -160,13 +161,17 @@ impl Counts {
         (self.before.len() + self.places.len()) * size_of::<u32>()
     }
 
-    fn of(reader: &SegmentReader, question: &Question, budget: &Budget) -> Result<Self, Error> {
+    fn of(
+        reader: &SegmentReader,
+        weights: &Column<u64>,
+        question: &Question,
+        budget: &Budget,
+    ) -> Result<Self, Error> {
         let set = Conditions { all: vec![Condition::term(question.set.clone())], but: Vec::new() };
         let (places, deleted) = (vec![NO_VALUE; reader.max_doc() as usize], reader.num_deleted_docs());
         let mut counts = Self { first: 0, before: vec![0], places, deleted };
         let Some(matching) = Matching::of(reader, &set, budget)? else { return Ok(counts) };
         let matching = matching.gather(budget)?;
-        let weights = reader.fast_fields().u64(WEIGHT)?;
         let (from, to) = (&question.prefix, format!("{}{LAST_CHARACTER}", question.prefix));
         let mut stream = matching.segment.inverted.terms().range().ge(from).le(to).into_stream()?;
         let mut total = 0_u32;
@@ -218,9 +223,10 @@ impl Ranks {
         budget: &Budget,
     ) -> Result<Vec<Box<dyn Ranked + 's>>, Error> {
         let mut parts: Vec<Box<dyn Ranked + 's>> = Vec::new();
-        for reader in searcher.segment_readers() {
-            let counts = self.counts(reader, question, budget)?;
-            let gone = gone(reader, question, &counts, changed, budget)?;
+        for reader in searcher.documents.segment_readers() {
+            let weights = searcher.columns.of(reader)?.weights;
+            let counts = self.counts(reader, &weights, question, budget)?;
+            let gone = gone(reader, &weights, question, &counts, changed, budget)?;
             let inverted = reader.inverted_index(reader.schema().get_field(super::TERM)?)?;
             let terms = inverted.terms().clone();
             parts.push(Box::new(SegmentRanks { prefix: question.prefix.clone(), terms, counts, gone }));
@@ -231,6 +237,7 @@ impl Ranks {
     fn counts(
         &self,
         reader: &SegmentReader,
+        weights: &Column<u64>,
         question: &Question,
         budget: &Budget,
     ) -> Result<Arc<Counts>, Error> {
@@ -251,7 +258,7 @@ impl Ranks {
                 }
             }
         }
-        let counts = Arc::new(Counts::of(reader, question, budget)?);
+        let counts = Arc::new(Counts::of(reader, weights, question, budget)?);
         let mut kept = self.0.lock();
         kept.retain(|kept| !is_it(kept));
         let (question, counted) = (question.clone(), Arc::clone(&counts));
@@ -269,6 +276,7 @@ impl Ranks {
 /// before it.
 fn gone(
     reader: &SegmentReader,
+    weights: &Column<u64>,
     question: &Question,
     counts: &Counts,
     changed: &Condition,
@@ -284,7 +292,6 @@ fn gone(
         documents.extend(matching.walk(None)?);
     }
     charge(budget, documents.len() as u64)?;
-    let weights = reader.fast_fields().u64(WEIGHT)?;
     let weight = |document: DocId| if question.weighed { weights.first(document).unwrap_or(0) } else { 1 };
     let places = documents.into_iter().map(|document| (counts.places[document as usize], weight(document)));
     let mut gone: Vec<_> = places.filter(|(place, _)| *place != NO_VALUE).collect();

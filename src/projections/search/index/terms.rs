@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tantivy::index::InvertedIndexReader;
-use tantivy::postings::{SegmentPostings, TermInfo};
+use tantivy::postings::{BlockSegmentPostings, SegmentPostings, TermInfo};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, DocSet, SegmentReader, TERMINATED};
 
@@ -131,25 +131,29 @@ impl Condition {
     /// What satisfies the condition in a segment; `None` if nothing does.
     fn found(&self, segment: &Segment<'_>, budget: &Budget) -> Result<Option<Found>, Error> {
         let mut first: Option<TermInfo> = None;
-        let mut bits: Option<Bits> = None;
+        let mut several = None;
         let inverted = &segment.inverted;
         self.terms(inverted, u64::MAX, budget, |info| {
-            let Some(earlier) = &first else {
+            let Some(first) = &first else {
                 first = Some(info.clone());
                 return Ok(());
             };
-            if bits.is_none() {
-                let mut new = Bits::with(segment.reader.max_doc());
-                new.insert_all(&mut postings(inverted, earlier)?, budget)?;
-                bits = Some(new);
-            }
-            if let Some(bits) = &mut bits {
-                bits.insert_all(&mut postings(inverted, info)?, budget)?;
-            }
-            Ok(())
+            let (bits, list) = match &mut several {
+                Some(several) => several,
+                None => {
+                    let mut bits = Bits::with(segment.reader.max_doc());
+                    let basic = IndexRecordOption::Basic;
+                    let mut list = inverted.read_block_postings_from_terminfo(first, basic)?;
+                    bits.insert_all(&mut list, budget)?;
+                    several.insert((bits, list))
+                }
+            };
+            // One list serves all terms: there may be tens of thousands, each with a document or two.
+            inverted.reset_block_postings_from_terminfo(info, list)?;
+            bits.insert_all(list, budget)
         })?;
-        Ok(match bits {
-            Some(bits) => Some(Found::Bits(Rc::new(bits))),
+        Ok(match several {
+            Some((bits, _)) => Some(Found::Bits(Rc::new(bits))),
             None => first.map(Found::Term),
         })
     }
@@ -185,12 +189,11 @@ impl Bits {
         self.0[(document / u64::BITS) as usize] |= 1 << (document % u64::BITS);
     }
 
-    fn insert_all(&mut self, postings: &mut SegmentPostings, budget: &Budget) -> Result<(), Error> {
-        charge(budget, u64::from(postings.size_hint()))?;
-        let mut document = postings.doc();
-        while document != TERMINATED {
-            self.insert(document);
-            document = postings.advance();
+    fn insert_all(&mut self, list: &mut BlockSegmentPostings, budget: &Budget) -> Result<(), Error> {
+        charge(budget, u64::from(list.doc_freq()))?;
+        while !list.docs().is_empty() {
+            list.docs().iter().for_each(|document| self.insert(*document));
+            list.advance();
         }
         Ok(())
     }

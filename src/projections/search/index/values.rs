@@ -6,15 +6,18 @@
 //! Elsewhere: documents by conditions (`terms`), how many stand before a value (`ranks`), records that
 //! changed since (`sort`).
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
+use parking_lot::Mutex;
 use tantivy::columnar::Column;
+use tantivy::index::SegmentId;
 use tantivy::postings::TermInfo;
 use tantivy::termdict::TermStreamer;
-use tantivy::{DocId, Searcher};
+use tantivy::{DocId, SegmentReader};
 
 use super::terms::{Conditions, Matching, charge};
-use super::{Error, ID, WEIGHT};
+use super::{Error, ID, Searcher, WEIGHT};
 use crate::projections::search::budget::Budget;
 use crate::projections::search::folding::LAST_CHARACTER;
 use crate::projections::search::rows::Id;
@@ -43,7 +46,7 @@ impl Span {
 
 /// The matching documents with one value.
 pub(in super::super) struct Group<'g, 's> {
-    parts: Vec<(&'g Matching<'s>, TermInfo)>,
+    parts: Vec<(&'g Part<'s>, TermInfo)>,
 }
 
 impl Group<'_, '_> {
@@ -72,11 +75,10 @@ impl Group<'_, '_> {
         budget: &Budget,
         mut each: impl FnMut(&Columns, DocId) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        for (matching, info) in &self.parts {
+        for (Part { matching, columns }, info) in &self.parts {
             charge(budget, u64::from(info.doc_freq))?;
-            let columns = Columns::of(matching)?;
             for document in matching.walk(Some(info))? {
-                each(&columns, document)?;
+                each(columns, document)?;
             }
         }
         Ok(())
@@ -98,18 +100,41 @@ impl Counted {
     }
 }
 
-/// What a document says of its record.
-struct Columns {
+/// What the documents of a segment say of their records. Clones are cheap.
+#[derive(Clone)]
+pub(super) struct Columns {
     ids: Column<u64>,
-    weights: Column<u64>,
+    pub(super) weights: Column<u64>,
+}
+
+/// The columns of segments, opened once: that takes the longer, the larger the segment.
+#[derive(Default)]
+pub(super) struct Opened(Mutex<HashMap<SegmentId, Columns>>);
+
+impl Opened {
+    /// Those of a segment.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub(super) fn of(&self, reader: &SegmentReader) -> Result<Columns, Error> {
+        let segment = reader.segment_id();
+        if let Some(known) = self.0.lock().get(&segment) {
+            return Ok(known.clone());
+        }
+        let columns = reader.fast_fields();
+        let columns = Columns { ids: columns.u64(ID)?, weights: columns.u64(WEIGHT)? };
+        self.0.lock().insert(segment, columns.clone());
+        Ok(columns)
+    }
+
+    /// Forgets those of other segments.
+    pub(super) fn keep(&self, segments: &[SegmentReader]) {
+        let segments: HashSet<_> = segments.iter().map(SegmentReader::segment_id).collect();
+        self.0.lock().retain(|segment, _| segments.contains(segment));
+    }
 }
 
 impl Columns {
-    fn of(matching: &Matching<'_>) -> Result<Self, Error> {
-        let columns = matching.segment.reader.fast_fields();
-        Ok(Self { ids: columns.u64(ID)?, weights: columns.u64(WEIGHT)? })
-    }
-
     fn id(&self, document: DocId) -> Result<Id, Error> {
         self.ids.first(document).ok_or_else(|| Error::Damaged("a document has no id".to_owned()))
     }
@@ -121,7 +146,13 @@ impl Columns {
 
 /// The matching documents of all segments.
 pub(in super::super) struct Found<'s> {
-    segments: Vec<Matching<'s>>,
+    segments: Vec<Part<'s>>,
+}
+
+/// Those of one segment.
+struct Part<'s> {
+    matching: Matching<'s>,
+    columns: Columns,
 }
 
 impl<'s> Found<'s> {
@@ -132,9 +163,13 @@ impl<'s> Found<'s> {
         conditions: &Conditions,
         budget: &Budget,
     ) -> Result<Self, Error> {
-        let segments = searcher.segment_readers().iter();
-        let segments = segments.filter_map(|reader| Matching::of(reader, conditions, budget).transpose());
-        Ok(Self { segments: segments.collect::<Result<_, _>>()? })
+        let mut segments = Vec::new();
+        for reader in searcher.documents.segment_readers() {
+            if let Some(matching) = Matching::of(reader, conditions, budget)? {
+                segments.push(Part { matching, columns: searcher.columns.of(reader)? });
+            }
+        }
+        Ok(Self { segments })
     }
 
     /// How many there are, and the instances of them all.
@@ -143,10 +178,10 @@ impl<'s> Found<'s> {
     /// The budget is spent, or the index damaged.
     pub(in super::super) fn count(&self, budget: &Budget) -> Result<Counted, Error> {
         let mut counted = Counted::default();
-        for matching in &self.segments {
-            let (columns, before) = (Columns::of(matching)?, counted.records);
+        for Part { matching, columns } in &self.segments {
+            let before = counted.records;
             for document in matching.walk(None)? {
-                counted.add(&columns, document)?;
+                counted.add(columns, document)?;
             }
             charge(budget, counted.records - before)?;
         }
@@ -159,8 +194,7 @@ impl<'s> Found<'s> {
     /// The budget is spent, or the index damaged.
     pub(in super::super) fn newest(&self, most: usize, budget: &Budget) -> Result<Vec<Id>, Error> {
         let mut newest = Newest::of(most);
-        for matching in &self.segments {
-            let columns = Columns::of(matching)?;
+        for Part { matching, columns } in &self.segments {
             let mut walked = 0;
             for document in matching.walk(None)? {
                 newest.push(columns.id(document)?, budget)?;
@@ -182,7 +216,7 @@ impl<'s> Found<'s> {
         mut visit: impl FnMut(&str, &Group<'_, 's>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let [from, to] = span.ends();
-        let inverted: Vec<_> = self.segments.iter().map(|of| of.segment.inverted.clone()).collect();
+        let inverted: Vec<_> = self.segments.iter().map(|of| of.matching.segment.inverted.clone()).collect();
         let mut streams = Vec::with_capacity(inverted.len());
         for inverted in &inverted {
             let range = inverted.terms().range().ge(from.as_bytes()).le(to.as_bytes());
@@ -195,13 +229,15 @@ impl<'s> Found<'s> {
             values += 1;
             budget.terms(1).map_err(Error::from)?;
             if values == ASKED_VALUES {
-                let gathered = self.segments.into_iter().map(|matching| matching.gather(budget));
+                let gathered = self.segments.into_iter().map(|Part { matching, columns }| {
+                    Ok::<_, Error>(Part { matching: matching.gather(budget)?, columns })
+                });
                 self.segments = gathered.collect::<Result<_, _>>()?;
             }
             let mut parts = Vec::new();
-            for (slot, matching) in streams.iter_mut().zip(&self.segments) {
+            for (slot, part) in streams.iter_mut().zip(&self.segments) {
                 let Some(stream) = slot.as_mut().filter(|stream| stream.key() == next) else { continue };
-                parts.push((matching, stream.value().clone()));
+                parts.push((part, stream.value().clone()));
                 if !stream.advance() {
                     *slot = None;
                 }

@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::attributes::Attributes;
 use super::find::Moment;
-use super::index::{self, Index, IndexSizes, Searcher};
+use super::index::{self, Index, IndexSizes, Pace, Searcher};
 use super::rows::{self, Deleted, RING, SearchRows, SeriesRow, StudyRecords, StudyRow, VersionRow, key};
 use crate::base::{Partition, Position};
 use crate::event::Commit;
@@ -213,12 +213,18 @@ impl Overlay {
     /// Writes the index whenever it is due, until closed. `complain` hears of damaged rows.
     pub(super) fn tend(&self, complain: impl Fn(&tables::Error)) {
         loop {
+            let mut pace = Pace::AtRest;
             let done = match self.wait_until_due() {
                 Due::Nothing => Ok(()),
-                Due::Writing => self.catch_up(),
+                Due::Writing => {
+                    if self.seen.read().dirty.len() >= DIRTY_STUDIES {
+                        pace = Pace::InAHurry;
+                    }
+                    self.catch_up()
+                }
                 Due::Ending => return,
             };
-            match done.and_then(|()| self.merge()) {
+            match done.and_then(|()| self.merge(pace)) {
                 Ok(()) => {}
                 Err(WriteError::Rows(error)) => complain(&error),
                 Err(WriteError::Index(error)) => self.remake(&error.to_string(), RETRY),
@@ -366,10 +372,10 @@ impl Overlay {
     }
 
     /// Has segments of the index merged as they come to need it; nobody waits for that.
-    pub(super) fn merge(&self) -> Result<(), WriteError> {
+    pub(super) fn merge(&self, pace: Pace) -> Result<(), WriteError> {
         let mut slot = self.index.lock();
         let Some(index) = slot.as_mut() else { return Ok(()) };
-        let searcher = index.merge()?;
+        let searcher = index.merge(pace)?;
         let mut seen = self.seen.write();
         seen.merges = index.merges();
         // What is merged says what its parts said; an index that is given up stays so.

@@ -13,6 +13,7 @@ use crate::base::Partition;
 use crate::event::{Scope, StoreMode};
 use crate::projections::search::budget::{BROAD, Budget, Limits};
 use crate::projections::search::find::{Answer, FindError, find_by};
+use crate::projections::search::index::Pace;
 use crate::projections::search::plan::{Along, CountBy, Plan, Shape, plan};
 use crate::projections::search::{Attributes, Resource, SearchError, SearchQuery, Wants};
 
@@ -550,7 +551,7 @@ fn segments_are_merged_and_answer_as_before() {
         let key = key(&study_uid(study), &series_uid(study, 0), &format!("3.{study}"));
         view.apply(&[fold.store(&Partition::default(), &key, StoreMode::Upsert, &elements)]);
         view.overlay.flush();
-        view.overlay.merge().unwrap();
+        view.overlay.merge(Pace::InAHurry).unwrap();
     };
     for study in 0..40 {
         store(&mut fold, study, "old");
@@ -562,7 +563,7 @@ fn segments_are_merged_and_answer_as_before() {
         let started = std::time::Instant::now();
         while view.overlay.status().merges.1 {
             assert!(started.elapsed() < std::time::Duration::from_secs(30), "a merge does not end");
-            view.overlay.merge().unwrap();
+            view.overlay.merge(Pace::InAHurry).unwrap();
             std::thread::yield_now();
         }
     };
