@@ -10,14 +10,13 @@ use std::collections::BTreeSet;
 use super::BadMetadata;
 use crate::dicom::uid::Uid;
 use crate::projections::search::SearchError;
-use crate::projections::search::attributes::{Attributes, Tag, extract, first_values};
+use crate::projections::search::attributes::{Attributes, SOP_CLASS_UID, Tag, extract, first_values};
 use crate::projections::search::find::Hit;
 use crate::projections::search::query::{By, OrderBy, SearchQuery};
 use crate::projections::search::sort::{Place, Rows};
 
 /// Matches whose metadata are read for one answer.
 const MOST: usize = 1_000;
-const SOP_CLASS_UID: Tag = 0x0008_0016;
 
 /// Sorts the matches of one query.
 pub struct ByMetadata {

@@ -12,8 +12,10 @@ use crate::base::{Partition, Position};
 use crate::dicom::uid::Uid;
 use crate::event::{Scope, StoreMode};
 use crate::projections::search::query::Resource;
+use crate::projections::search::rows::SearchRows;
 use crate::projections::search::{Search, SearchError};
-use crate::tables::Keeping;
+use crate::projections::{CommitSource, Projection};
+use crate::tables::{Keeping, Table};
 
 pub(super) const SOON: Duration = Duration::from_secs(60);
 pub(super) const LOG: Uuid = Uuid::from_u128(7);
@@ -134,6 +136,25 @@ async fn damaged_files_of_either_view_are_noticed_and_the_view_made_again() {
             search.close();
         }
     }
+}
+
+/// What is remembered of one table must not be taken for another's.
+#[test]
+fn rows_put_into_another_table_are_the_same() {
+    let source = Commits::new();
+    history(&source);
+    let (rows, commits) = (SearchRows::default(), source.commits(Position(0)).unwrap());
+    let [first, second] = [(); 2].map(|()| {
+        let table = Arc::new(Table::memory());
+        rows.opened(&table).unwrap();
+        let mut batch = table.batch();
+        for commit in &commits {
+            rows.apply(commit, &mut batch).unwrap();
+        }
+        table.apply(batch.into_changes(), Position(commits.len() as u64)).unwrap();
+        table.reader().digest(&[]).unwrap()
+    });
+    assert_eq!(first, second);
 }
 
 /// The index was written before the last commits: what they touched must be known as dirty after a restart.
